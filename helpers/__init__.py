@@ -1,0 +1,1 @@
+"""What a student imports: data, models, plots, hints and checks."""
