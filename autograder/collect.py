@@ -1,0 +1,331 @@
+"""Runs inside the student kernel: write copies of the named values into one file.
+
+This file is never imported by the grader: its text is sent to the student kernel and executed there in a namespace of its
+own (`REQUEST` and `NAMESPACE` are the only names put into it). So it uses the standard library alone, and NumPy, pandas, Keras or TensorFlow
+only where the student's own code has imported them. It runs beside a stranger's code and may be made to write anything at
+all; that is no harm, for `crossing.decode` believes nothing of it. `docs/judge.md` explains the format.
+"""
+
+import io
+import json
+import math
+import os
+import pathlib
+import stat
+import sys
+
+MAGIC = b"CNNX1\n"
+
+
+class CannotCross(Exception):
+    """A value of a kind that the judge does not take, or more of it than it takes."""
+
+
+class Collector:
+    """Encodes values as tagged JSON nodes and blobs of bytes.
+
+    Args:
+        bounds: The fields of `crossing.Bounds`.
+    """
+
+    def __init__(self, bounds):
+        self.bounds = bounds
+        self.blobs = []
+        self.blob_bytes = 0
+        self.items = 0
+        self.open = []
+
+    def blob(self, content):
+        if len(content) > self.bounds["value_bytes"]:
+            raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+        if self.blob_bytes + len(content) > self.bounds["bundle_bytes"] - self.bounds["header_bytes"] - 64:
+            raise CannotCross("together with the other values it is too large")
+        self.blobs.append(content)
+        self.blob_bytes += len(content)
+        return len(self.blobs) - 1
+
+    def encode(self, value, depth=0):
+        # By `type`, not by `isinstance`: an object may claim any `__class__`.
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if value is ...:
+            return {"t": "ellipsis"}
+        if depth > self.bounds["depth"]:
+            raise CannotCross("it is nested more than %d levels deep" % self.bounds["depth"])
+        foreign = self.encode_foreign(value, kind, depth)
+        if foreign is not None:
+            return foreign
+        if issubclass(kind, bool):
+            return bool(value)
+        if issubclass(kind, int):
+            value = int.__int__(value)
+            if abs(value) < 1 << 63:
+                return value
+            if abs(value) >= 1 << 4000:
+                raise CannotCross("it holds a number of more than 1,000 digits")
+            return {"t": "int", "v": hex(value)}
+        if issubclass(kind, float):
+            value = float.__float__(value)
+            if math.isfinite(value):
+                return value
+            return {"t": "float", "v": "nan" if value != value else "inf" if value > 0 else "-inf"}
+        if issubclass(kind, complex):
+            return {"t": "complex", "v": [self.encode(float(part)) for part in (value.real, value.imag)]}
+        if issubclass(kind, str):
+            return str.__str__(value)
+        if kind in (bytes, bytearray):
+            return {"t": "bytes", "b": self.blob(bytes(value))}
+        if kind is range:
+            return {"t": "range", "v": [value.start, value.stop, value.step]}
+        if issubclass(kind, pathlib.PurePath):
+            return {"t": "path", "v": str(value)}
+        for base, tag in ((list, None), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset"), (dict, "dict")):
+            if issubclass(kind, base):
+                return self.encode_container(value, base, tag, depth)
+        if kind.__name__ in ("dict_keys", "dict_values", "dict_items"):
+            return self.encode_container(list(value), list, None, depth)
+        raise CannotCross("it is %s, and a test reads only plain data, arrays, tables, models and datasets" % describe(kind))
+
+    def encode_container(self, value, base, tag, depth):
+        if any(value is other for other in self.open):
+            raise CannotCross("it contains itself")
+        count = base.__len__(value)
+        self.items += count
+        if self.items > self.bounds["items"]:
+            raise CannotCross("it has more than %d elements" % self.bounds["items"])
+        self.open.append(value)
+        try:
+            if base is dict:
+                keys, values = list(dict.keys(value)), list(dict.values(value))
+                self.items += count
+                return {
+                    "t": "dict",
+                    "k": [self.encode(k, depth + 1) for k in keys],
+                    "v": [self.encode(v, depth + 1) for v in values],
+                }
+            nodes = [self.encode(v, depth + 1) for v in base.__iter__(value)]
+            return nodes if tag is None else {"t": tag, "v": nodes}
+        finally:
+            self.open.pop()
+
+    def encode_foreign(self, value, kind, depth):
+        """A node for a value of NumPy, pandas, TensorFlow or Keras, or None."""
+        np = sys.modules.get("numpy")
+        if np is not None:
+            if issubclass(kind, np.ndarray):
+                return {"t": "array", "b": self.array(value)}
+            if issubclass(kind, np.generic):
+                return {"t": "scalar", "b": self.array(np.asarray(value))}
+            if issubclass(kind, np.dtype):
+                return str(value)
+        pd = sys.modules.get("pandas")
+        if pd is not None and hasattr(pd, "DataFrame"):
+            if issubclass(kind, pd.DataFrame):
+                columns = [value.iloc[:, i] for i in range(value.shape[1])]
+                return {
+                    "t": "frame",
+                    "k": [self.encode(name, depth + 1) for name in value.columns],
+                    "v": [self.column(column, depth) for column in columns],
+                    "index": self.column(value.index, depth),
+                    "name": self.encode(value.index.name, depth + 1),
+                }
+            if issubclass(kind, pd.Series):
+                return {
+                    "t": "series",
+                    "v": self.column(value, depth),
+                    "index": self.column(value.index, depth),
+                    "name": self.encode(value.name, depth + 1),
+                }
+            if issubclass(kind, pd.Index):
+                return self.column(value, depth)
+        keras = sys.modules.get("keras")
+        if keras is not None and hasattr(keras, "Model"):
+            node = self.encode_keras(keras, value, kind, depth)
+            if node is not None:
+                return node
+        tf = sys.modules.get("tensorflow")
+        if tf is not None and hasattr(tf, "Tensor"):
+            if issubclass(kind, (tf.Tensor, tf.Variable)):
+                if not hasattr(value, "numpy"):
+                    raise CannotCross("it is a tensor without a value")
+                return {"t": "array", "b": self.array(value.numpy())}
+            if issubclass(kind, tf.data.Dataset):
+                return self.dataset(value, depth)
+            if issubclass(kind, tf.TensorShape):
+                return {"t": "tuple", "v": [self.encode(n) for n in value.as_list()]}
+            if issubclass(kind, tf.DType):
+                return value.name
+        return None
+
+    def encode_keras(self, keras, value, kind, depth):
+        if issubclass(kind, keras.Model):
+            return {"t": "model", "b": self.blob(self.model(value))}
+        if issubclass(kind, keras.callbacks.History):
+            return {
+                "t": "history",
+                "history": self.encode(getattr(value, "history", {}), depth + 1),
+                "epoch": self.encode(getattr(value, "epoch", []), depth + 1),
+                "params": self.encode(getattr(value, "params", None), depth + 1),
+            }
+        if issubclass(kind, keras.KerasTensor):
+            shape = [None if n is None else int(n) for n in value.shape]
+            return {"t": "keras_tensor", "shape": shape, "dtype": str(value.dtype), "name": str(value.name)}
+        if issubclass(kind, (keras.Layer, keras.optimizers.Optimizer, keras.losses.Loss, keras.metrics.Metric)):
+            config = keras.saving.serialize_keras_object(value)
+            return {"t": "keras_object", "b": self.blob(json.dumps(config).encode())}
+        if issubclass(kind, keras.Variable):
+            return {"t": "array", "b": self.array(keras.ops.convert_to_numpy(value))}
+        return None
+
+    def array(self, value):
+        import numpy as np
+
+        value = np.asarray(value)
+        if value.dtype.kind == "V" and value.dtype.names is None:  # bfloat16 and its like have no place in .npy
+            value = value.astype("float32")
+        if value.dtype.hasobject or value.dtype.kind not in "biufcUSMm":
+            raise CannotCross("it is an array of %s, and only arrays of numbers or text can be" % value.dtype)
+        if value.nbytes > self.bounds["value_bytes"] - 20_000:
+            raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+        file = io.BytesIO()
+        np.save(file, value, allow_pickle=False)
+        return self.blob(file.getvalue())
+
+    def column(self, values, depth):
+        array = values.to_numpy()
+        if array.ndim == 1 and array.dtype.kind in "biufMm":
+            return {"t": "array", "b": self.array(array)}
+        return self.encode([None if item is None else item for item in values.tolist()], depth + 1)
+
+    def model(self, model):
+        import shutil
+        import tempfile
+        import warnings
+
+        folder = tempfile.mkdtemp()
+        try:
+            path = os.path.join(folder, "model.keras")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an unbuilt model may cross; the test says what is wrong with it
+                model.save(path)
+            if os.path.getsize(path) > self.bounds["value_bytes"]:
+                raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+            with open(path, "rb") as file:
+                return file.read()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def dataset(self, dataset, depth):
+        import numpy as np
+        import tensorflow as tf
+
+        spec = dataset.element_spec
+        parts = spec if isinstance(spec, tuple) else (spec,)
+        if len(parts) > 2 or not all(isinstance(part, tf.TensorSpec) for part in parts):
+            raise CannotCross("it is a dataset of something else than images with labels")
+        rank = parts[0].shape.rank
+        if rank not in (3, 4):
+            raise CannotCross("it is a dataset of something else than images with labels")
+        batched = rank == 4
+        chunks, size, total, limit = [[] for _ in parts], None, 0, self.bounds["value_bytes"] // 2
+        for element in dataset:
+            arrays = [part.numpy() for part in (element if isinstance(element, tuple) else (element,))]
+            if batched and size is None:
+                size = len(arrays[0])
+            total += sum(array.nbytes for array in arrays)
+            if total > limit:
+                raise CannotCross("it is a dataset of more than %d MB, or one without an end" % (limit >> 20))
+            for chunk, array in zip(chunks, arrays):
+                chunk.append(array if batched else array[None])
+        if not chunks[0]:
+            raise CannotCross("it is an empty dataset")
+        try:
+            whole = [np.concatenate(chunk) for chunk in chunks]
+        except ValueError:
+            raise CannotCross("it is a dataset of images that differ in size") from None
+        class_names = getattr(dataset, "class_names", None)
+        return {
+            "t": "dataset",
+            "parts": [{"t": "array", "b": self.array(array)} for array in whole],
+            "batch_size": size,
+            "class_names": None if class_names is None else self.encode(list(class_names), depth + 1),
+        }
+
+    def file(self, name):
+        """Index of the blob with the bytes of a regular file, or None."""
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            if status.st_size > self.bounds["value_bytes"]:
+                raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+            return self.blob(file.read(self.bounds["value_bytes"] + 1))
+
+
+def describe(kind):
+    """'a function', 'a Figure': the kind of a value in a word."""
+    name = getattr(kind, "__name__", "object")
+    plain = {"function": "a function", "module": "a module", "type": "a class", "builtin_function_or_method": "a function"}
+    return plain.get(name) or "an object of the type %s" % name
+
+
+def collect(request, namespace):
+    """Write the bundle for one test cell.
+
+    Args:
+        request: `names`, `files`, `bounds`, `nonce` and the path `outbox`.
+        namespace: The student's variables by name.
+    """
+    collector = Collector(request["bounds"])
+    values, files, refused, missing = {}, {}, {}, []
+    for name in request["names"]:
+        if name not in namespace:
+            missing.append(name)
+            continue
+        blobs, size, items = len(collector.blobs), collector.blob_bytes, collector.items
+        try:
+            values[name] = collector.encode(namespace[name])
+        except CannotCross as reason:
+            refused[name] = "`%s` cannot be handed to the test: %s" % (name, reason)
+        except RecursionError:
+            refused[name] = "`%s` cannot be handed to the test: it is nested too deeply" % name
+        except MemoryError:
+            refused[name] = "`%s` cannot be handed to the test: it needs too much memory" % name
+        except Exception as error:
+            text = str(error).strip().splitlines()
+            refused[name] = "`%s` could not be copied for the test: %s%s" % (
+                name, type(error).__name__, ": " + text[0][:160] if text else "",
+            )  # fmt: skip
+        if name in refused:
+            del collector.blobs[blobs:]
+            collector.blob_bytes, collector.items, collector.open = size, items, []
+    for name in request["files"]:
+        try:
+            index = collector.file(name)
+            if index is not None:
+                files[name] = index
+        except CannotCross as reason:
+            refused[name] = "the file `%s` cannot be handed to the test: %s" % (name, reason)
+        except Exception as error:
+            refused[name] = "the file `%s` could not be read: %s" % (name, type(error).__name__)
+    header = {"nonce": request["nonce"], "values": values, "files": files, "refused": refused, "missing": missing}
+    header["blobs"] = [len(blob) for blob in collector.blobs]
+    text = json.dumps(header).encode("utf-8")
+    if len(text) > request["bounds"]["header_bytes"]:
+        reason = "the values that this test reads are too large together"
+        header.update(values={}, files={}, refused=dict.fromkeys(request["names"], reason), blobs=[])
+        collector.blobs, text = [], json.dumps(header).encode("utf-8")
+    with open(request["outbox"], "r+b") as outbox:
+        outbox.write(MAGIC + len(text).to_bytes(8, "big") + text)
+        for blob in collector.blobs:
+            outbox.write(blob)
+        outbox.truncate()
+
+
+if "REQUEST" in globals():
+    collect(globals()["REQUEST"], globals()["NAMESPACE"])
