@@ -1,0 +1,131 @@
+"""What all tests share: limits on threads, small courses to grade, and the parts of the system a test needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Two test processes share two cores; TensorFlow would otherwise start a thread for every core in each kernel.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+SMALL_EPISODE = """\
+# A small episode
+
+Two exercises, one for the machine and one for a person.
+
+## Add up
+
+Add the numbers.
+
+```python nbgrader={"grade_id": "add-up", "solution": true}
+numbers = [1, 2, 3]
+### BEGIN SOLUTION
+#? total = ...        # the sum of the numbers
+total = sum(numbers)
+### END SOLUTION
+```
+
+```python nbgrader={"grade_id": "add-up-test", "grade": true, "locked": true, "points": 2}
+from helpers import checks
+
+checks.equal(total, 6, "total")
+### BEGIN HIDDEN TESTS
+assert isinstance(total, int), "the total must be a whole number and nothing else"
+### END HIDDEN TESTS
+```
+
+## Say why
+
+Why is the order of no matter?
+
+<!-- #region nbgrader={"grade_id": "say-why", "grade": true, "solution": true, "points": 3} -->
+=== BEGIN MARK SCHEME ===
+Addition is commutative, which is the model answer that no student may see.
+=== END MARK SCHEME ===
+<!-- #endregion -->
+"""
+# The small course must not lean on the checks of the real one.
+SMALL_EPISODE = SMALL_EPISODE.replace(
+    'from helpers import checks\n\nchecks.equal(total, 6, "total")',
+    'assert total is not ..., "not attempted yet: give total a value"\nassert total == 6, f"total should be 6; yours is {total!r}"',
+)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder of this project."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def course_factory(tmp_path: Path) -> Callable[..., Path]:
+    """Make a small course in a folder of its own: `course_factory({"01-small": text})` returns its root."""
+    made = 0
+
+    def make(texts: dict[str, str] | None = None, root: Path | None = None) -> Path:
+        nonlocal made
+        made += 1
+        root = root or tmp_path / f"course-{made}"
+        root.mkdir(parents=True)
+        shutil.copy(REPOSITORY / "nbgrader_config.py", root)
+        for name, text in (texts or {"01-small": SMALL_EPISODE}).items():
+            path = root / "course" / name / f"{name}.md"
+            path.parent.mkdir(parents=True)
+            path.write_text(text, encoding="utf-8")
+        return root
+
+    return make
+
+
+def missing_part(reason: str) -> None:
+    """Skip a test whose system part is missing, but fail where every part is promised to be there."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def needs_bubblewrap() -> None:
+    """The test needs bubblewrap, and a system that lets it make namespaces."""
+    program = shutil.which("bwrap")
+    if program is None:
+        missing_part("bubblewrap is not installed (apt-get install bubblewrap)")
+    trial = subprocess.run(
+        [program, "--ro-bind", "/", "/", "--unshare-all", "true"], capture_output=True, text=True, check=False
+    )
+    if trial.returncode:
+        missing_part(f"bubblewrap may not make namespaces here: {trial.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def needs_chromium() -> str:
+    """The test needs a Chromium browser; its path."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if program := shutil.which(name):
+            return program
+    return missing_part("chromium is not installed (apt-get install chromium)")
+
+
+@pytest.fixture(scope="session")
+def needs_real_images() -> Path:
+    """The test needs the real images; the folder that holds `cifar10_images_small/`."""
+    folder = os.environ.get("CNN_COURSE_DATA")
+    if not folder:
+        pytest.skip("CNN_COURSE_DATA is not set, so there are no real images to try")
+    path = Path(folder).resolve()
+    return path.parent if path.name == "cifar10_images_small" else path
