@@ -1,7 +1,7 @@
 """Read the cells out of a notebook file, whatever state the file is in.
 
-`read_cells` takes the bytes that a student handed in and gives back plain cells: kind, source and the few marks by which
-a cell can be recognised. Nothing else is kept: outputs, metadata and execution counts are claims, not answers.
+`read_cells` takes the bytes that a student handed in and gives back plain cells: kind, source and the marks by
+which a cell can be recognised. Nothing else is kept: outputs, metadata and execution counts are claims, not answers.
 Pure functions, no input or output.
 """
 
@@ -23,6 +23,8 @@ from autograder.errors import CourseError
 MAX_BYTES = 64 * 2**20
 #: More cells than this are refused.
 MAX_CELLS = 2000
+#: More text than this, all cells together and outputs left out, is refused.
+MAX_TEXT = 4 * 2**20
 #: Guesswork on damaged text (Python literals, trailing commas, text exports) stops at this size.
 MAX_MENDED = 8 * 2**20
 #: A picture in a written answer may have this many base64 characters.
@@ -31,6 +33,8 @@ MAX_PICTURE = 6 * 2**20
 _ASK_AGAIN = (
     "Ask the student to open it in Jupyter, choose File > Save and Download > Notebook (.ipynb), and hand that file in."
 )
+
+_MARKS = ("grade", "locked", "solution", "task", "points")
 
 _PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8"}
 
@@ -62,6 +66,7 @@ class Cell:
         source: The text; its lines end in a line feed.
         grade_id: nbgrader's id of the cell, if the file names one.
         cell_id: The notebook format's id of the cell, if the file names one (Colab keeps it in the metadata).
+        marks: What nbgrader's metadata of the cell claim (`grade`, `locked`, `solution`, `task`, `points`).
         attachments: Pictures pasted into a Markdown cell: file name -> {media type: base64 text}.
     """
 
@@ -69,6 +74,7 @@ class Cell:
     source: str
     grade_id: str | None = None
     cell_id: str | None = None
+    marks: dict[str, bool | float] = field(default_factory=dict)
     attachments: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -140,6 +146,12 @@ def _bounded(cells: list[Cell]) -> list[Cell]:
         raise Unrepairable(
             f"The notebook holds {len(cells)} cells; at most {MAX_CELLS} are read. "
             "Ask the student to hand in the episode's notebook with their answers, and nothing else."
+        )
+    size = sum(len(cell.source) for cell in cells)
+    if size > MAX_TEXT:
+        raise Unrepairable(
+            f"The notebook's cells hold {size / 2**20:.0f} MB of text; at most {MAX_TEXT // 2**20} MB are read. "
+            "Ask the student to take pasted data out of the cells, save and hand it in again."
         )
     return cells
 
@@ -425,7 +437,8 @@ def _cell(data: Any) -> Cell | None:
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     nbgrader = metadata.get("nbgrader")
-    grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
+    nbgrader = nbgrader if isinstance(nbgrader, dict) else {}
+    grade_id = nbgrader.get("grade_id")
     cell_id = data.get("id") or metadata.get("id")
     kind = data.get("cell_type")
     if kind == "heading":
@@ -443,6 +456,7 @@ def _cell(data: Any) -> Cell | None:
         source=source,
         grade_id=grade_id if isinstance(grade_id, str) else None,
         cell_id=cell_id if isinstance(cell_id, str) else None,
+        marks={key: nbgrader[key] for key in _MARKS if isinstance(nbgrader.get(key), bool | int | float)},
         attachments=_pictures(data.get("attachments")) if kind == "markdown" else {},
     )
 
@@ -505,4 +519,6 @@ def _cells_of_export(text: str) -> list[Cell]:
         notebook = jupytext.reads(text, fmt=style)
     except Exception:  # any failure of the reader means the same: this text is no export
         return []
+    for cell in notebook.cells:
+        cell.pop("id", None)  # jupytext draws it at random
     return [cell for cell in map(_cell, notebook.cells) if cell is not None]
