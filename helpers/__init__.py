@@ -1,1 +1,68 @@
-"""What a student imports: data, models, plots, hints and checks."""
+"""What a student imports: data, models, plots, hints and checks.
+
+Importing this package is quick and silent: TensorFlow is loaded only when something needs it. Import `helpers` before
+TensorFlow, and TensorFlow's start-up messages about missing graphics cards stay out of the notebook.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+from helpers import quiet
+
+if TYPE_CHECKING:
+    from helpers import checks, data, hints, models, plots
+    from helpers.data import prepare_datasets
+    from helpers.hints import hint
+    from helpers.models import create_model_intro
+    from helpers.plots import plot_confusion_matrix, plot_history, plot_probabilities, show_images
+
+# Name -> the module that holds it. A module's own name stands for the module itself.
+_EXPORTS = {
+    "checks": "checks",
+    "create_model_intro": "models",
+    "data": "data",
+    "hint": "hints",
+    "hints": "hints",
+    "models": "models",
+    "plot_confusion_matrix": "plots",
+    "plot_history": "plots",
+    "plot_probabilities": "plots",
+    "plots": "plots",
+    "prepare_datasets": "data",
+    "show_images": "plots",
+}
+
+__all__ = [
+    "checks",
+    "create_model_intro",
+    "data",
+    "hint",
+    "hints",
+    "models",
+    "plot_confusion_matrix",
+    "plot_history",
+    "plot_probabilities",
+    "plots",
+    "prepare_datasets",
+    "show_images",
+]
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+quiet.hush_import("tensorflow")
+
+
+def __getattr__(name: str) -> object:
+    """Load the module that holds `name` when it is first asked for (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'helpers' has no attribute '{name}'. It has: {', '.join(__all__)}")
+    module = importlib.import_module(f"helpers.{_EXPORTS[name]}")
+    value = module if _EXPORTS[name] == name else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
