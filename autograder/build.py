@@ -73,6 +73,7 @@ def build(episode: Episode) -> Built:
         notebook = read_notebook(episode.source)
     if write_if_new(episode.release, make_release(episode, notebook)):
         changed.append(episode.release)
+    changed += [path for path, content in companions(episode).items() if write_if_new(path, content)]
     if changed:
         event(
             "built", root=episode.root, episode=episode.name, files=[str(p.relative_to(episode.root)) for p in changed]
@@ -99,7 +100,27 @@ def check(episode: Episode) -> list[str]:
     else:
         notebook = read_notebook(episode.source)
     problems += compare(episode, episode.release, make_release(episode, notebook))
+    for path, content in companions(episode).items():
+        problems += compare(episode, path, content)
     return problems
+
+
+def companions(episode: Episode) -> dict[Path, bytes]:
+    """The files that go with an episode's text, such as pictures: where each belongs, and its content."""
+    origin = episode.text.parent if episode.text.is_file() else episode.source.parent
+    files = [
+        path
+        for path in sorted(origin.rglob("*"))
+        if path.is_file()
+        and path not in (episode.text, episode.source)
+        and not any(part.startswith((".", "__")) for part in path.relative_to(origin).parts)
+    ]
+    return {
+        folder / path.relative_to(origin): path.read_bytes()
+        for folder in (episode.source.parent, episode.release.parent)
+        if folder != origin
+        for path in files
+    }
 
 
 def compare(episode: Episode, path: Path, expected: bytes) -> list[str]:

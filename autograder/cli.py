@@ -36,7 +36,7 @@ def build(
     episode: EpisodeName = "all",
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; say whether source/ and release/ are as a rebuild makes them."),
+        typer.Option("--check", help="Write nothing; say whether source/ and release/ are up to date."),
     ] = False,
 ) -> None:
     """Make the instructor notebooks (source/) and the student notebooks (release/) from the lesson texts (course/)."""
