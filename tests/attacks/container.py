@@ -1,0 +1,205 @@
+"""A throwaway machine around a grading run, so that an attack that breaks out harms nobody and leaves traces to count.
+
+It's no part of the grader. It holds the run in a process namespace of its own, with everything read-only but the course
+folder and a bounded temporary folder, under a limit of wall time, and reports what processes the run left behind. Plain nbgrader, which
+protects nothing, gets a network namespace, an unprivileged user and limits on memory and processes besides.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: A user that nothing else runs as, so that its limit of processes counts only the attacked run.
+USER = 61234
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a contained run ended.
+
+    Attributes:
+        status: Exit status of the command, or None when it was ended at the limit of wall time.
+        output: What the command printed, at most the last 200,000 characters.
+        left: Command lines of the processes that the run left behind.
+        reached: What a listener of the container heard.
+        files: Files that lie in the temporary folders at the end and hold or are named `attack-was-here`.
+    """
+
+    status: int | None
+    output: str
+    left: list[str]
+    reached: list[str]
+    files: list[str]
+
+
+def run(
+    command: list[str],
+    course: Path,
+    home: Path,
+    *,
+    wall_seconds: int,
+    environment: dict[str, str],
+    defenceless: bool = False,
+    port: int = 0,
+) -> Outcome:
+    """Run `command` in the course folder, contained.
+
+    Args:
+        command: Program and arguments.
+        course: Course folder, writable.
+        home: Home folder of the run, writable.
+        wall_seconds: Seconds after which the whole container is ended.
+        environment: Environment variables of the run, besides those of this process.
+        defenceless: Whether the command protects nothing by itself: then without network, as an unprivileged user, with
+            limits on memory (8 GB of address space for a process) and on processes (300).
+        port: Where a listener of the container listens; 0 for none.
+    """
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise RuntimeError("the attack corpus runs in bubblewrap; install the package bubblewrap")
+    report = course / ".container-report.json"
+    inside = [
+        *(bwrap, "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *("--size", str(1 << 30), "--tmpfs", "/tmp", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
+        *("--bind", str(course), str(course), "--bind", str(home), str(home), "--chdir", str(course)),
+    ]
+    if not defenceless:
+        # /dev/shm must be there for the grader's own use; the sandbox inside mounts its own.
+        inside += ["--dev-bind", "/dev", "/dev", "--size", str(1 << 28), "--tmpfs", "/dev/shm"]
+    if os.geteuid() != 0 or defenceless:
+        inside += ["--unshare-user"]
+    if defenceless:
+        inside += ["--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    inside += ["--", sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless)), *command]
+    if defenceless and os.geteuid() == 0:
+        for folder in (course, home):
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, USER, USER, follow_symlinks=False)
+        inside = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--", *inside]
+    try:
+        subprocess.run(
+            inside,
+            env={**os.environ, "HOME": str(home), **environment},
+            timeout=wall_seconds + 60,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        pass
+    if not report.exists():
+        return Outcome(None, "the container itself was ended", [], [], [])
+    outcome = Outcome(**json.loads(report.read_text()))
+    report.unlink()
+    return outcome
+
+
+# Inside ---------------------------------------------------------------------------------------------------------------
+
+
+def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, command: list[str]) -> None:
+    """Run the command, then look at what is left of it. Runs as the second process of the namespace."""
+    import resource
+    import signal
+
+    reached: list[str] = []
+    if port:
+        _listen(port, reached)
+
+    def limit() -> None:
+        if defenceless:
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+            resource.setrlimit(resource.RLIMIT_NPROC, (300, 300))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 29, 1 << 29))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    # An attack may send signals to all processes: this one outlives those that can be outlived.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    printed = Path("/tmp/.container-output")
+    with printed.open("wb") as sink:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, preexec_fn=limit, start_new_session=True
+        )
+        try:
+            status: int | None = process.wait(wall_seconds)
+        except subprocess.TimeoutExpired:
+            status = None
+            os.killpg(process.pid, signal.SIGKILL)
+    left = _processes()
+    with printed.open("rb") as file:
+        file.seek(max(0, printed.stat().st_size - 200_000))
+        output = file.read().decode(errors="replace")
+    files = [
+        str(path)
+        for folder in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+        if folder.exists()
+        for path in folder.rglob("*")
+        if "attack-was-here" in path.name
+    ]
+    report.write_text(json.dumps({"status": status, "output": output, "left": left, "reached": reached, "files": files}))
+    os._exit(0)
+
+
+def _processes() -> list[str]:
+    """Command lines of all processes of the namespace but this one and the namespace's first."""
+    import time
+
+    found: list[str] = []
+    for _ in range(20):
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            if process.name in ("1", str(os.getpid())):
+                continue
+            try:
+                state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+                if state != "Z":
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200])
+            except OSError:
+                continue
+        if not found:
+            break
+        # The last ones may be on their way out.
+        time.sleep(0.25)
+    return found
+
+
+def _listen(port: int, reached: list[str]) -> None:
+    """Note everything that arrives by TCP, UDP or at the abstract socket."""
+    import socket
+    import threading
+
+    def accept(listener: socket.socket) -> None:
+        while True:
+            channel, _ = listener.accept()
+            with channel:
+                channel.settimeout(0.5)
+                try:
+                    reached.append(channel.recv(100).decode(errors="replace") or "connected")
+                except OSError:
+                    reached.append("connected")
+
+    def receive(listener: socket.socket) -> None:
+        while True:
+            reached.append(listener.recvfrom(500)[0].decode(errors="replace"))
+
+    for family, kind, address, work in (
+        (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port), accept),
+        (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", port), receive),
+        (socket.AF_UNIX, socket.SOCK_STREAM, f"\0attack-canary-{port}", accept),
+    ):
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        if kind == socket.SOCK_STREAM:
+            listener.listen(16)
+        threading.Thread(target=work, args=(listener,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    _inside(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1", sys.argv[5:])
