@@ -92,7 +92,9 @@ def source_notebook() -> NotebookNode:
         ),
         _text("what-next-prompt", "## Challenge: what next\n\nWhat would you measure next, and why?"),
         _text("what-next", "More of the same, to see the spread.", _marks("what-next", points=1, solution=True)),
-        _text("key-points", "## Key points\n\n- Sums are quick.\n- Means can mislead.", _marks("key-points", locked=True)),
+        _text(
+            "key-points", "## Key points\n\n- Sums are quick.\n- Means can mislead.", _marks("key-points", locked=True)
+        ),
     ]
     metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
