@@ -1,9 +1,9 @@
 """Runs inside the student kernel: write copies of the named values into one file.
 
-This file is never imported by the grader: its text is sent to the student kernel and executed there in a namespace of its
-own (`REQUEST` and `NAMESPACE` are the only names put into it). So it uses the standard library alone, and NumPy, pandas, Keras or TensorFlow
-only where the student's own code has imported them. It runs beside a stranger's code and may be made to write anything at
-all; that is no harm, for `crossing.decode` believes nothing of it. `docs/judge.md` explains the format.
+The text of this file is sent to the student kernel and executed there in a namespace of its own, with `REQUEST` and
+`NAMESPACE` put into it. So it uses the standard library alone, and NumPy, pandas, Keras or TensorFlow only where the
+student's own code has imported them. It runs beside a stranger's code and may be made to write anything at all; that is
+no harm, for `crossing.decode` believes nothing of it. `docs/judge.md` explains the format.
 """
 
 import io
@@ -21,7 +21,7 @@ class CannotCross(Exception):
     """A value of a kind that the judge does not take, or more of it than it takes."""
 
 
-class Collector:
+class _Collector:
     """Encodes values as tagged JSON nodes and blobs of bytes.
 
     Args:
@@ -37,7 +37,7 @@ class Collector:
 
     def blob(self, content):
         if len(content) > self.bounds["value_bytes"]:
-            raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+            raise CannotCross(f"it is larger than {self.bounds['value_bytes'] >> 20} MB")
         if self.blob_bytes + len(content) > self.bounds["bundle_bytes"] - self.bounds["header_bytes"] - 64:
             raise CannotCross("together with the other values it is too large")
         self.blobs.append(content)
@@ -52,7 +52,7 @@ class Collector:
         if value is ...:
             return {"t": "ellipsis"}
         if depth > self.bounds["depth"]:
-            raise CannotCross("it is nested more than %d levels deep" % self.bounds["depth"])
+            raise CannotCross(f"it is nested more than {self.bounds['depth']} levels deep")
         foreign = self.encode_foreign(value, kind, depth)
         if foreign is not None:
             return foreign
@@ -85,7 +85,7 @@ class Collector:
                 return self.encode_container(value, base, tag, depth)
         if kind.__name__ in ("dict_keys", "dict_values", "dict_items"):
             return self.encode_container(list(value), list, None, depth)
-        raise CannotCross("it is %s, and a test reads only plain data, arrays, tables, models and datasets" % describe(kind))
+        raise CannotCross(f"it is {describe(kind)}; a test reads only plain data, arrays, tables, models and datasets")
 
     def encode_container(self, value, base, tag, depth):
         if any(value is other for other in self.open):
@@ -93,7 +93,7 @@ class Collector:
         count = base.__len__(value)
         self.items += count
         if self.items > self.bounds["items"]:
-            raise CannotCross("it has more than %d elements" % self.bounds["items"])
+            raise CannotCross(f"it has more than {self.bounds['items']} elements")
         self.open.append(value)
         try:
             if base is dict:
@@ -185,9 +185,9 @@ class Collector:
         if value.dtype.kind == "V" and value.dtype.names is None:  # bfloat16 and its like have no place in .npy
             value = value.astype("float32")
         if value.dtype.hasobject or value.dtype.kind not in "biufcUSMm":
-            raise CannotCross("it is an array of %s, and only arrays of numbers or text can be" % value.dtype)
+            raise CannotCross(f"it is an array of {value.dtype}, and only arrays of numbers or text can be")
         if value.nbytes > self.bounds["value_bytes"] - 20_000:
-            raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
+            raise CannotCross(f"it is larger than {self.bounds['value_bytes'] >> 20} MB")
         file = io.BytesIO()
         np.save(file, value, allow_pickle=False)
         return self.blob(file.getvalue())
@@ -205,14 +205,13 @@ class Collector:
 
         folder = tempfile.mkdtemp()
         try:
-            path = os.path.join(folder, "model.keras")
+            path = pathlib.Path(folder, "model.keras")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an unbuilt model may cross; the test says what is wrong with it
                 model.save(path)
-            if os.path.getsize(path) > self.bounds["value_bytes"]:
-                raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
-            with open(path, "rb") as file:
-                return file.read()
+            if path.stat().st_size > self.bounds["value_bytes"]:
+                raise CannotCross(f"it is larger than {self.bounds['value_bytes'] >> 20} MB")
+            return path.read_bytes()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -235,8 +234,8 @@ class Collector:
                 size = len(arrays[0])
             total += sum(array.nbytes for array in arrays)
             if total > limit:
-                raise CannotCross("it is a dataset of more than %d MB, or one without an end" % (limit >> 20))
-            for chunk, array in zip(chunks, arrays):
+                raise CannotCross(f"it is a dataset of more than {limit >> 20} MB, or one without an end")
+            for chunk, array in zip(chunks, arrays, strict=True):
                 chunk.append(array if batched else array[None])
         if not chunks[0]:
             raise CannotCross("it is an empty dataset")
@@ -258,20 +257,31 @@ class Collector:
             descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return None
             if status.st_size > self.bounds["value_bytes"]:
-                raise CannotCross("it is larger than %d MB" % (self.bounds["value_bytes"] >> 20))
-            return self.blob(file.read(self.bounds["value_bytes"] + 1))
+                raise CannotCross(f"it is larger than {self.bounds['value_bytes'] >> 20} MB")
+            parts, left = [], self.bounds["value_bytes"] + 1
+            while left and (part := os.read(descriptor, min(left, 1 << 20))):
+                parts.append(part)
+                left -= len(part)
+            return self.blob(b"".join(parts))
+        finally:
+            os.close(descriptor)
 
 
 def describe(kind):
     """'a function', 'a Figure': the kind of a value in a word."""
     name = getattr(kind, "__name__", "object")
-    plain = {"function": "a function", "module": "a module", "type": "a class", "builtin_function_or_method": "a function"}
-    return plain.get(name) or "an object of the type %s" % name
+    plain = {
+        "function": "a function",
+        "module": "a module",
+        "type": "a class",
+        "builtin_function_or_method": "a function",
+    }
+    return plain.get(name) or f"an object of the type {name}"
 
 
 def collect(request, namespace):
@@ -281,7 +291,7 @@ def collect(request, namespace):
         request: `names`, `files`, `bounds`, `nonce` and the path `outbox`.
         namespace: The student's variables by name.
     """
-    collector = Collector(request["bounds"])
+    collector = _Collector(request["bounds"])
     values, files, refused, missing = {}, {}, {}, []
     for name in request["names"]:
         if name not in namespace:
@@ -291,16 +301,15 @@ def collect(request, namespace):
         try:
             values[name] = collector.encode(namespace[name])
         except CannotCross as reason:
-            refused[name] = "`%s` cannot be handed to the test: %s" % (name, reason)
+            refused[name] = f"`{name}` cannot be handed to the test: {reason}"
         except RecursionError:
-            refused[name] = "`%s` cannot be handed to the test: it is nested too deeply" % name
+            refused[name] = f"`{name}` cannot be handed to the test: it is nested too deeply"
         except MemoryError:
-            refused[name] = "`%s` cannot be handed to the test: it needs too much memory" % name
+            refused[name] = f"`{name}` cannot be handed to the test: it needs too much memory"
         except Exception as error:
             text = str(error).strip().splitlines()
-            refused[name] = "`%s` could not be copied for the test: %s%s" % (
-                name, type(error).__name__, ": " + text[0][:160] if text else "",
-            )  # fmt: skip
+            detail = ": " + text[0][:160] if text else ""
+            refused[name] = f"`{name}` could not be copied for the test: {type(error).__name__}{detail}"
         if name in refused:
             del collector.blobs[blobs:]
             collector.blob_bytes, collector.items, collector.open = size, items, []
@@ -310,9 +319,9 @@ def collect(request, namespace):
             if index is not None:
                 files[name] = index
         except CannotCross as reason:
-            refused[name] = "the file `%s` cannot be handed to the test: %s" % (name, reason)
+            refused[name] = f"the file `{name}` cannot be handed to the test: {reason}"
         except Exception as error:
-            refused[name] = "the file `%s` could not be read: %s" % (name, type(error).__name__)
+            refused[name] = f"the file `{name}` could not be read: {type(error).__name__}"
     header = {"nonce": request["nonce"], "values": values, "files": files, "refused": refused, "missing": missing}
     header["blobs"] = [len(blob) for blob in collector.blobs]
     text = json.dumps(header).encode("utf-8")
@@ -320,7 +329,7 @@ def collect(request, namespace):
         reason = "the values that this test reads are too large together"
         header.update(values={}, files={}, refused=dict.fromkeys(request["names"], reason), blobs=[])
         collector.blobs, text = [], json.dumps(header).encode("utf-8")
-    with open(request["outbox"], "r+b") as outbox:
+    with pathlib.Path(request["outbox"]).open("r+b") as outbox:
         outbox.write(MAGIC + len(text).to_bytes(8, "big") + text)
         for blob in collector.blobs:
             outbox.write(blob)

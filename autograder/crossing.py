@@ -1,8 +1,8 @@
 """Which of a student's values a test reads, and how their bytes are read back as hostile input.
 
-The first half (`free_names`, `file_names`) looks at the source of a test cell and runs wherever grading runs. The second
-half (`decode`) runs only inside the judge process: the bytes come from a process that ran a stranger's code, so nothing
-in them is believed before it was checked. `docs/judge.md` explains the format.
+The first half (`free_names`, `file_names`) looks at the source of a test cell and runs wherever grading runs. The
+second half (`decode`) runs only inside the judge process: the bytes come from a process that ran a stranger's code, so
+nothing in them is believed before it was checked. `docs/judge.md` explains the format.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Bounds:
         return asdict(self)
 
 
-# --- which values cross ------------------------------------------------------------------------------------------------
+# --- which values cross ---------------------------------------------------------------------------------------------
 
 
 class _EarlyReads(ast.NodeVisitor):
@@ -214,12 +214,14 @@ def file_names(source: str) -> tuple[str, ...]:
         source: Python source of the cell.
     """
     literals = {
-        node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     return tuple(sorted(name.removeprefix("./") for name in literals if is_safe_file_name(name.removeprefix("./"))))
 
 
-# --- reading the bytes back --------------------------------------------------------------------------------------------
+# --- reading the bytes back -----------------------------------------------------------------------------------------
 
 
 @dataclass

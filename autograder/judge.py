@@ -168,7 +168,7 @@ class Judge:
         self._key = secrets.token_bytes(KEY_BYTES)
         self._ready = False
         self._nonce = secrets.token_hex(16)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
         if self.cwd is None:
             self._folder = tempfile.TemporaryDirectory(prefix="judge-")
         argv = [sys.executable, "-I", "-m", "autograder.judge_process"]

@@ -2,13 +2,13 @@
 
 Started by `judge.Judge` as `python -I -m autograder.judge_process`, in a sandbox of its own. Two processes work here:
 
-- the *keeper* holds the pipe to the grader and the key that signs every answer. It imports what test cells need and never
-  runs a test cell or reads a student's value;
+- the *keeper* holds the pipe to the grader and the key that signs every answer. It imports what test cells need and
+  never runs a test cell or reads a student's value;
 - a *sitting*, forked from the keeper for each notebook, decodes the values and runs the cells. A sitting that hangs or
   dies is replaced in milliseconds, and a notebook never meets what an earlier one left behind.
 
-Nothing that a test cell prints can be taken for an answer: descriptors 0, 1 and 2 lead nowhere, answers travel on private
-descriptors, and each carries the nonce of its question and a signature.
+Nothing that a test cell prints can be taken for an answer: descriptors 0, 1 and 2 lead nowhere, answers travel on
+private descriptors, and each carries the nonce of its question and a signature.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import math
 import os
 import random
 import resource
+import secrets
 import select
 import shutil
 import signal
@@ -43,7 +44,7 @@ MOST_HEADER = 8 << 20
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
-# --- frames: the one wire format, shared with `judge.Judge` ------------------------------------------------------------
+# --- frames: the one wire format, shared with `judge.Judge` ---------------------------------------------------------
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
@@ -83,7 +84,7 @@ def _read_until(descriptor: int, size: int, deadline: float) -> bytes:
     return bytes(parts)
 
 
-# --- the keeper --------------------------------------------------------------------------------------------------------
+# --- the keeper -----------------------------------------------------------------------------------------------------
 
 
 class Keeper:
@@ -124,16 +125,17 @@ class Keeper:
         if self.sitting is None:
             self.begin_sitting()
         assert self.sitting is not None
-        pid, to_sitting, from_sitting = self.sitting
+        _, to_sitting, from_sitting = self.sitting
+        token = secrets.token_hex(16)  # else bytes that stray into the pipe could be taken for the answer
         deadline = time.monotonic() + seconds
         try:
             with os.fdopen(os.dup(to_sitting), "wb") as pipe:
-                pipe.write(pack(header, payload))
+                pipe.write(pack({**header, "token": token}, payload))
             length = FRAME.unpack(_read_until(from_sitting, FRAME.size, deadline))[0]
             if length > MOST_HEADER:
                 raise ValueError
             answer = json.loads(_read_until(from_sitting, length, deadline))
-            if not isinstance(answer, dict) or not isinstance(answer.get("kind"), str):
+            if not isinstance(answer, dict) or answer.pop("token", None) != token:
                 raise ValueError
             return answer
         except TimeoutError:
@@ -165,8 +167,7 @@ class Keeper:
                 self.questions.close()
                 self.answers.close()
                 self.key = b""
-                with open(os.devnull, "wb") as nowhere:
-                    os.dup2(nowhere.fileno(), 2)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
                 Sitting(their_questions, their_answers).serve()
             except BaseException:
                 traceback.print_exc()
@@ -195,7 +196,7 @@ class Keeper:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-# --- the sitting -------------------------------------------------------------------------------------------------------
+# --- the sitting ----------------------------------------------------------------------------------------------------
 
 
 class _Stdout(io.TextIOBase):
@@ -241,7 +242,7 @@ class Sitting:
                 answer = self.judge(header, payload)
             except BaseException as error:  # a defect of the harness: never the student's
                 answer = _grader_failed(f"the grader itself failed: {type(error).__name__}: {error}")
-            answer["seconds"] = time.monotonic() - started
+            answer.update(seconds=time.monotonic() - started, token=header["token"])
             text = json.dumps(answer).encode("utf-8")
             self.answers.write(FRAME.pack(len(text), 0) + text)
             self.answers.flush()
@@ -379,7 +380,7 @@ def _fix_seeds(seed: int) -> None:
         np.random.seed(seed)
 
 
-# --- start -------------------------------------------------------------------------------------------------------------
+# --- start ----------------------------------------------------------------------------------------------------------
 
 
 def _private(descriptor: int) -> int:

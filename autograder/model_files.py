@@ -1,9 +1,10 @@
 """A stranger's Keras models, looked through before Keras opens them.
 
-A `.keras` file is a zip of a configuration, from which Keras builds objects by name, and an HDF5 file of weights. Each of
-the three can carry more than a model: the zip a bomb or a path out of the folder, the configuration code (a lambda) or
-the name of any class that Keras can import, the HDF5 file links to other files on the machine. So each is checked here
-against what the course's models need, and only then given to Keras, with `safe_mode=True`. Runs only in the judge process.
+A `.keras` file is a zip of a configuration, from which Keras builds objects by name, and an HDF5 file of weights. Each
+of the three can carry more than a model: the zip a bomb or a path out of the folder, the configuration code (a lambda)
+or the name of any class that Keras can import, the HDF5 file links to other files on the machine. So each is checked
+here against what the course's models need, and only then given to Keras, with `safe_mode=True`. Runs only in the judge
+process.
 """
 
 from __future__ import annotations
@@ -147,6 +148,12 @@ def check_config(config: Any, bounds: Bounds) -> None:
             for key, value in node.items():
                 if not isinstance(key, str):
                     raise Refused("the description of the model is damaged")
+                if (
+                    key.endswith("shape")
+                    and isinstance(value, list)
+                    and not any(isinstance(v, list | dict) for v in value)
+                ):
+                    _check_shape(value)
                 walk(value, depth + 1)
         elif isinstance(node, list | tuple):
             for value in node:
@@ -163,7 +170,7 @@ def check_config(config: Any, bounds: Bounds) -> None:
 def _check_shape(shape: Any) -> None:
     if not isinstance(shape, list | tuple) or len(shape) > 16:
         raise Refused("the description of the model is damaged")
-    sizes = [n for n in shape if n is not None]
+    sizes = [n for n in shape if n not in (None, -1)]
     if not all(type(n) is int and n >= 0 for n in sizes) or math.prod(sizes) > 1 << 28:
         raise Refused("a layer of the model is too large")
 
@@ -384,11 +391,8 @@ def load_object(raw: bytes | memoryview, bounds: Bounds) -> Any:
         try:
             found = keras.saving.deserialize_keras_object(config, safe_mode=True)
         except Exception as error:
-            raise _find_refusal(error) or Refused(
-                f"Keras could not build it again ({type(error).__name__})"
-            ) from None
+            raise _find_refusal(error) or Refused(f"Keras could not build it again ({type(error).__name__})") from None
     kinds = (keras.Layer, keras.optimizers.Optimizer, keras.losses.Loss, keras.metrics.Metric)
     if not isinstance(found, kinds):
         raise Refused("it is not a Keras object")
     return found
-
