@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autograder.errors import CourseError
+
+if TYPE_CHECKING:
+    from autograder.grade import StudentResult
 
 app = typer.Typer(
     help="Build, grade and hand back the exercises of the image classification course.",
@@ -62,10 +70,160 @@ def build(
         )
 
 
+@app.command()
+def grade(
+    episode: EpisodeName,
+    students: Annotated[
+        list[str] | None, typer.Option("--students", "-s", help="Whom to grade: one id, or several with commas.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Grade again what was graded before.")] = False,
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Run students' code with your own rights. Only for code that you trust."),
+    ] = False,
+) -> None:
+    """Grade what students handed in (submitted/STUDENT/EPISODE/): marks into the gradebook, notebooks into autograded/.
+
+    Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded.
+    """
+    from autograder.course import find_episodes, find_root, submitting_students
+    from autograder.grade import prepare
+    from autograder.report import write_report
+
+    root = find_root()
+    chosen = find_episodes(root, episode)
+    if episode == "all":
+        chosen = [one for one in chosen if submitting_students(one)]
+        if not chosen:
+            raise CourseError(
+                "Nobody has handed in anything yet. Put each student's notebook at "
+                "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
+                "submitted/ada/01-introduction/01-introduction.ipynb."
+            )
+    if no_sandbox:
+        out.print("[bold]Warning:[/] no sandbox. Students' code runs with your rights on this machine.")
+    troubled = 0
+    for one in chosen:
+        grading = prepare(one, split_names(students), force=force, sandbox=not no_sandbox)
+        results = []
+        with steps(f"Grading {one.name}", len(grading.students)) as done:
+            for result in grading:
+                results.append(result)
+                done(result_line(result))
+        troubled += sum(result.needs_a_person for result in results)
+        page = write_report(root / "export" / one.name / "report.html", one.name, results, sandbox=not no_sandbox)
+        waiting = sum(mark.state == "needs manual grading" for result in results for mark in result.marks)
+        out.print(f"Class report: {page.relative_to(root)}")
+        if waiting:
+            out.print(
+                f"{waiting} written answer(s) wait for you in Formgrader: `jupyter lab`, menu Nbgrader > Formgrader."
+            )
+    if troubled:
+        out.print(f"{troubled} submission(s) need a person; the reasons stand above and in the class report.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def feedback(
+    episode: EpisodeName,
+    students: Annotated[
+        list[str] | None, typer.Option("--students", "-s", help="For whom: one id, or several with commas.")
+    ] = None,
+) -> None:
+    """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html)."""
+    from autograder.course import find_episodes, find_root
+    from autograder.feedback import graded_students, write_feedback
+
+    root = find_root()
+    chosen = find_episodes(root, episode)
+    if episode == "all":
+        chosen = [one for one in chosen if graded_students(one)]
+        if not chosen:
+            raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
+    failed = 0
+    for one in chosen:
+        for page in write_feedback(one, split_names(students)):
+            failed += bool(page.problem)
+            out.print(f"{page.student}: {escape(page.problem) or page.path.relative_to(root)}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    episode: EpisodeName = "all",
+    to: Annotated[Path | None, typer.Option("--to", help="The folder to write to; export/ if not given.")] = None,
+) -> None:
+    """Write the marks as CSV: grades.csv (a row a student) and exercises.csv (a row an exercise)."""
+    from autograder.course import find_episodes, find_root
+    from autograder.export import export as write
+
+    root = find_root()
+    for path in write(root, find_episodes(root, episode), to):
+        out.print(f"Written: {path}")
+
+
+def split_names(names: list[str] | None) -> list[str]:
+    """Student ids as given on the command line: repeated, or with commas."""
+    return [name.strip() for given in names or () for name in given.split(",") if name.strip()]
+
+
+def result_line(result: StudentResult) -> str:
+    """One student's result in one line."""
+    if result.problem:
+        return f"{result.student}: [red]not graded[/]. {escape(result.problem)}"
+    line = f"{result.student}: {result.score:g} of {result.max_score:g} points"
+    if result.waiting:
+        line += f", {result.waiting:g} more wait for a person"
+    if not result.fresh:
+        line += " (unchanged since it was graded)"
+    if result.repairs:
+        line += f" (repaired: {len(result.repairs)})"
+    for mark in result.failures:
+        line += f"\n  {mark.exercise}: [red]grader failed[/]. {escape(mark.message)}"
+    return line
+
+
+@contextlib.contextmanager
+def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar with an estimate of the time left on a terminal, and plain lines elsewhere.
+
+    Yields:
+        A function that takes the line about the step that is done.
+    """
+    if not out.is_terminal:
+        out.print(f"{title}: {total} to do")
+
+        def plain(line: str) -> None:
+            out.print(line)
+
+        yield plain
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(title, total=total)
+
+        def advance(line: str) -> None:
+            bar.console.print(line)
+            bar.advance(task)
+
+        yield advance
+
+
 def main() -> None:
     """Run the command line; an error that a user can mend is printed as one message."""
     arguments = sys.argv[1:]
     verbose = "--verbose" in arguments
+    # nbgrader's own queries set these off in great number; none of them is a fault that a user could mend.
+    warnings.filterwarnings("ignore", message="Object of type <Submitted")
     try:
         app([argument for argument in arguments if argument != "--verbose"])
     except CourseError as problem:
