@@ -69,7 +69,9 @@ def show_images(
         title, colour = _title(index, true, guessed, class_names)
         ax.set_title(title, fontsize=10, color=colour)
         said.append(title.replace("\n", ", "))
-    fig.alt_text = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} in a grid. " + "; ".join(filter(None, said))
+    fig.alt_text = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} in a grid. " + "; ".join(
+        filter(None, said)
+    )
     return fig
 
 
@@ -176,7 +178,7 @@ def plot_confusion_matrix(true_labels: Any, predictions: Any, class_names: Seque
     true = np.asarray(true_labels).reshape(-1).astype(int)
     guessed = _numbers(predictions, len(true), "predictions")
     size = len(class_names)
-    if len(true) and not (0 <= min(true.min(), guessed.min()) and max(true.max(), guessed.max()) < size):
+    if len(true) and not (min(true.min(), guessed.min()) >= 0 and max(true.max(), guessed.max()) < size):
         raise ValueError(f"expected class numbers from 0 to {size - 1}, one for each of {size} class names")
     counts = np.zeros((size, size), dtype=int)
     np.add.at(counts, (true, guessed), 1)

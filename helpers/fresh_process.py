@@ -1,0 +1,47 @@
+"""Load a saved model in a new Python process and predict with it: the program that `checks.reloads` starts.
+
+It is run by its path, in isolated mode, so that nothing which the calling process has changed or imported is there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def outline(model: object) -> list[list[object]]:
+    """What makes two models the same architecture: the kind of each layer and the shapes of its weights, in order.
+
+    Layer names are left out: Keras numbers them by what else was made in the same process.
+    """
+    layers = getattr(model, "layers", [])
+    return [[type(layer).__name__, [list(weight.shape) for weight in layer.weights]] for layer in layers]
+
+
+def main(model_path: str, images_path: str, predictions_path: str, report_path: str) -> None:
+    """Write the predictions as `.npy` and what the model is like as JSON.
+
+    Args:
+        model_path: The saved model.
+        images_path: `.npy` file with a batch of images.
+        predictions_path: Where the predictions go.
+        report_path: Where the report goes: `{"error": ...}` if the model can't be loaded or used.
+    """
+    import keras
+    import numpy as np
+
+    report: dict[str, object] = {}
+    try:
+        model = keras.saving.load_model(model_path, safe_mode=True)
+        report["outline"] = outline(model)
+        report["optimizer"] = type(model.optimizer).__name__ if getattr(model, "optimizer", None) is not None else None
+        images = np.load(images_path, allow_pickle=False)
+        np.save(predictions_path, np.asarray(model.predict(images, verbose=0)), allow_pickle=False)
+    except Exception as error:
+        report["error"] = f"{type(error).__name__}: {error}"
+    Path(report_path).write_text(json.dumps(report), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5])
