@@ -73,7 +73,8 @@ def test_files_are_the_relative_paths_among_the_string_literals():
 @pytest.mark.parametrize(
     "name",
     ["/etc/passwd.txt", "../a.npy", "a/../../b.npy", "models/..npy/../a.npy", "helpers.py", "a.pkl", "a b.npy",
-     ".x.npy",     "a//b.npy", "models/", "save your model as a.keras first", "~/a.npy", "a\0.npy", "x" * 300 + ".npy", "a\\b.npy"],
+     ".x.npy", "a//b.npy", "models/", "save your model as a.keras first", "~/a.npy", "a\0.npy", "x" * 300 + ".npy",
+     "a\\b.npy"],
 )  # fmt: skip
 def test_absolute_paths_traversal_code_and_sentences_are_no_files_that_cross(name):
     assert file_names(repr(name)) == ()
