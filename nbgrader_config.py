@@ -26,3 +26,19 @@ c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.ComputeChecksums",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
+
+# Submissions are repaired from the release before nbgrader sees them: see docs/repair.md.
+c.Autograde.exporter_class = "autograder.exporter.RepairingExporter"
+
+# Feedback shows what a test says, never the test; nothing that a student put out can act in a browser.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "autograder.feedback_cells.HideTests",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+# The same for Formgrader's pages: nbgrader's templates put a student's Markdown and HTML into the page as they are.
+c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.filters = {
+    "clean_html": "autograder.feedback_cells.clean_html",
+    "markdown2html": "autograder.feedback_cells.clean_markdown",
+}

@@ -267,7 +267,7 @@ def refuse_other_episode(cells: Sequence[Cell], release: NotebookNode, others: M
     """Raise an error that names the episode when a notebook is clearly another one's.
 
     Raises:
-        Unrepairable: At least a third of another episode's marked cells are there, and at most half as many of this one.
+        Unrepairable: A third or more of the marked cells are another episode's, and at most half as many are ours.
     """
     ids = {cell.grade_id for cell in cells if cell.grade_id}
     texts = {comparable(cell.source) for cell in cells}
