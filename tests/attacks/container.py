@@ -16,6 +16,9 @@ from pathlib import Path
 #: A user that nothing else runs as, so that its limit of processes counts only the attacked run.
 USER = 61234
 
+#: What a run needs of the Python environment and of this project.
+PYTHON = (Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[2])
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -62,40 +65,56 @@ def run(
     if bwrap is None:
         raise RuntimeError("the attack corpus runs in bubblewrap; install the package bubblewrap")
     report = course / ".container-report.json"
+    home_of_this_user = Path.home()
     inside = [
         *(bwrap, "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-        *("--size", str(1 << 30), "--tmpfs", "/tmp", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
-        *("--bind", str(course), str(course), "--bind", str(home), str(home), "--chdir", str(course)),
+        *("--perms", "1777", "--size", str(1 << 30), "--tmpfs", "/tmp", "--perms", "1777", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
     ]
-    if not defenceless:
-        # /dev/shm must be there for the grader's own use; the sandbox inside mounts its own.
-        inside += ["--dev-bind", "/dev", "/dev", "--size", str(1 << 28), "--tmpfs", "/dev/shm"]
-    if os.geteuid() != 0 or defenceless:
-        inside += ["--unshare-user"]
     if defenceless:
+        # Whoever runs this keeps their own home to themselves; the Python environment may lie in it.
+        inside += ["--tmpfs", str(home_of_this_user)]
+        for path in PYTHON:
+            inside += [*_folders_to(path, home_of_this_user), "--ro-bind", str(path), str(path)]
         inside += ["--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    inside += ["--", sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless)), *command]
+    for folder in (course, home):
+        inside += [*_folders_to(folder, Path("/tmp")), "--bind", str(folder), str(folder)]
+    inside += ["--chdir", str(course)]
+    if os.geteuid() != 0:
+        inside += ["--unshare-user"]
+    inside += ["--"]
     if defenceless and os.geteuid() == 0:
         for folder in (course, home):
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, USER, USER, follow_symlinks=False)
-        inside = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--", *inside]
+        inside += ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"]
+        inside += ["--bounding-set=-all", "--"]
+    inside += [sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless)), *command]
+    said = ""
     try:
-        subprocess.run(
+        ran = subprocess.run(
             inside,
             env={**os.environ, "HOME": str(home), **environment},
             timeout=wall_seconds + 60,
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            text=True,
+            errors="replace",
             check=False,
         )
+        said = ran.stderr[-2000:]
     except subprocess.TimeoutExpired:
-        pass
+        said = "no end within the limit of wall time"
     if not report.exists():
-        return Outcome(None, "the container itself was ended", [], [], [])
+        return Outcome(None, f"the container itself was ended: {said}", [], [], [])
     outcome = Outcome(**json.loads(report.read_text()))
     report.unlink()
     return outcome
+
+
+def _folders_to(path: Path, start: Path) -> list[str]:
+    """Options that make the folders between `start` and `path` for everybody; bubblewrap alone makes them for root."""
+    between = [parent for parent in reversed(path.parents) if start in parent.parents]
+    return [part for parent in between for part in ("--perms", "0755", "--dir", str(parent))]
 
 
 # Inside ---------------------------------------------------------------------------------------------------------------
