@@ -163,6 +163,27 @@ def export(
         out.print(f"Written: {path}")
 
 
+@app.command()
+def doctor(
+    skip_sandbox: Annotated[
+        bool, typer.Option("--skip-sandbox", help="Do not try to break out of the sandbox; saves some seconds.")
+    ] = False,
+) -> None:
+    """Say what is installed, what is missing, what each missing part costs, and how to get it."""
+    from autograder.doctor import examine, summary
+
+    marks = {"fine": "[green]ok[/]     ", "missing": "[red]MISSING[/]", "optional": "[yellow]without[/]"}
+    findings = []
+    for finding in examine(sandbox=not skip_sandbox):
+        findings.append(finding)
+        out.print(f"{marks[finding.level]} {escape(finding.part)}: {escape(finding.found)}")
+        if finding.cost:
+            out.print(f"          costs:  {escape(finding.cost)}")
+            out.print(f"          get it: {escape(finding.remedy)}")
+    if not summary(findings, out.print):
+        raise typer.Exit(1)
+
+
 def split_names(names: list[str] | None) -> list[str]:
     """Student ids as given on the command line: repeated, or with commas."""
     return [name.strip() for given in names or () for name in given.split(",") if name.strip()]

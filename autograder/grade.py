@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from nbgrader.api import Gradebook, MissingEntry
@@ -18,6 +20,7 @@ from autograder.build import build, nbgrader_log, read_notebook, register_assign
 from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
 from autograder.runlog import event
+from autograder.staging import survey
 
 State = Literal["marked", "needs manual grading", "grader failed"]
 
@@ -146,9 +149,6 @@ class Grading:
             if marks and not any(mark.state == "grader failed" for mark in marks):
                 return StudentResult(student, self.episode.name, marks, fresh=False)
         start = time.monotonic()
-        nothing = nothing_handed_in(self.episode, student)
-        if nothing:
-            return StudentResult(student, self.episode.name, problem=nothing)
         converter = self._converter(student)
         try:
             with nbgrader_log(self.episode.root, self.episode.root / "logs" / "nbgrader.log"):
@@ -170,8 +170,8 @@ class Grading:
         graded = self.episode.autograded(student)
         if not graded.is_file():
             return False
-        origins = [*self.episode.submitted(student).rglob("*"), self.episode.release]
-        return all(path.stat().st_mtime <= graded.stat().st_mtime for path in origins if path.is_file())
+        origins = [*survey(self.episode.submitted(student)).files, self.episode.release]
+        return all(path.lstat().st_mtime <= graded.stat().st_mtime for path in origins)
 
     def _converter(self, student: str) -> RecordingAutograde:
         if self._config is None:
@@ -181,7 +181,7 @@ class Grading:
                 self._config.JudgedExecute.sandbox = False
         config = self._config.copy()
         config.CourseDirectory.student_id = glob.escape(student)
-        converter = RecordingAutograde(coursedir=CourseDirectory(config=config), config=config)
+        converter = RecordingAutograde(student, coursedir=CourseDirectory(config=config), config=config)
         converter.force = True
         return converter
 
@@ -189,16 +189,32 @@ class Grading:
 class RecordingAutograde(Autograde):
     """nbgrader's Autograde for one submission, which remembers what nbgrader would only log."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, student: str, **options: Any) -> None:
         super().__init__(**options)
+        self.student = student
         self.failure: Exception | None = None
         self.messages: dict[str, str] = {}
         self.repairs: list[str] = []
 
+    def init_notebooks(self) -> None:
+        """Expect the released name in the student's folder; the exporter looks further when it is not there."""
+        folder = self._format_source(self.coursedir.assignment_id, self.student)
+        self.assignments = {folder: [str(Path(folder) / f"{self.coursedir.assignment_id}.ipynb")]}
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        """Copy the files beside the notebook, and keep the error that `convert_notebooks` is about to swallow."""
+        with self._remembering():
+            super().init_assignment(assignment_id, student_id)
+
     def convert_single_notebook(self, notebook_filename: str) -> None:
         """Convert, and keep the error that `convert_notebooks` is about to swallow."""
-        try:
+        with self._remembering():
             super().convert_single_notebook(notebook_filename)
+
+    @contextlib.contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as problem:
             self.failure = problem
             raise
@@ -243,16 +259,6 @@ def prepare(episode: Episode, students: Sequence[str] = (), *, force: bool = Fal
     build(episode)
     register_assignment(episode)
     return Grading(episode, chosen, force=force, sandbox=sandbox)
-
-
-def nothing_handed_in(episode: Episode, student: str) -> str:
-    """Say what is missing when a student's folder holds no notebook at all; an empty text otherwise."""
-    folder = episode.submitted(student)
-    if any(folder.glob("*.ipynb")):
-        return ""
-    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    found = f"it holds {', '.join(others[:5])}" if others else "it is empty"
-    return f"No notebook in submitted/{student}/{episode.name}/ ({found}). Ask the student for {episode.name}.ipynb."
 
 
 def read_marks(episode: Episode, student: str, messages: dict[str, str] | None = None) -> tuple[Mark, ...]:

@@ -1,0 +1,48 @@
+# `make` lists what there is to do. Every target sets up what it needs and can be stopped and started again.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Programs of this environment come first on PATH: nbgrader starts `alembic` by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help demo test quick check sweep data lab clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh environment
+	@touch $@
+
+demo: $(READY) ## grade a class of sample submissions and show the marks (some minutes, set-up included)
+	@scripts/setup.sh sandbox
+	@$(BIN)/autograder demo
+
+test: $(READY) ## everything that must hold: style, up-to-date notebooks, all tests (up to 25 minutes)
+	@scripts/setup.sh sandbox
+	@scripts/setup.sh browser
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest
+
+quick: $(READY) ## the tests that take less than about ten seconds each
+	@$(BIN)/pytest -m "not slow"
+
+check: $(READY) ## style of the code, and whether source/ and release/ are what course/ makes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/autograder build --check
+
+sweep: $(READY) ## solve episode 1 with ten seeds, on every set of images there is: full marks each time
+	@$(BIN)/python scripts/sweep.py
+
+data: $(READY) ## fetch CIFAR-10 from its publisher and make the course's images from it (170 MB)
+	@$(BIN)/autograder data
+
+lab: $(READY) ## open JupyterLab on the course, with Formgrader
+	@$(BIN)/jupyter lab
+
+clean: ## remove what tests and demo left; .venv, images, submissions and marks stay
+	@rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis logs/setup.log
+	@find autograder helpers tests -name __pycache__ -type d -prune -exec rm -rf {} +
