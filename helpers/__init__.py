@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 from helpers import quiet
@@ -52,6 +53,8 @@ __all__ = [
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 quiet.hush_import("tensorflow")
+# Keras says this at every `fit` on a dataset, though nobody passed it: its own default is what it warns about.
+warnings.filterwarnings("ignore", message="`shuffle=True` was passed, but will be ignored")
 
 
 def __getattr__(name: str) -> object:

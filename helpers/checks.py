@@ -526,6 +526,36 @@ def predictions_match(
     return own
 
 
+def most_probable(
+    answers: Sequence[Any],
+    shares: Any,
+    name: str,
+    class_names: Sequence[str] | None = None,
+    slack: float = SAME_PREDICTION,
+) -> None:
+    """Make sure that each answer is the class with the highest probability.
+
+    Args:
+        answers: One answer for each image: class numbers, or names if `class_names` is given.
+        shares: The probabilities, shape `(images, classes)`.
+        name: What the answers are called in the notebook.
+        class_names: The name of each class, by number.
+        slack: Classes that lie this close below the highest are as good: two ways to compute it may round differently.
+    """
+    table = np.asarray(shares)
+    fail_unless(len(answers) == len(table), f"{name}: expected {len(table)} answers, found {len(answers)}")
+    for answer, row in zip(answers, table, strict=True):
+        if class_names is None:
+            place = class_index(answer, table.shape[1], name)
+        else:
+            place = list(class_names).index(expect_text(answer, name, class_names))
+        if row[place] < row.max() - slack:
+            said = place if class_names is None else f"'{class_names[place]}'"
+            raise CheckError(
+                f"{name}: expected the class with the highest probability, found {said}, which has a lower one"
+            )
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """How often a model was right, and how much that proves.
@@ -614,6 +644,28 @@ def above_chance(model: Any, dataset: Any, num_classes: int = 5, p: float = 0.00
 # --- what was saved ----------------------------------------------------------------------------------------------------
 
 
+def load_model(path: str | Path) -> keras.Model:
+    """Load a saved model into this process, as data only: code in the file is refused.
+
+    Args:
+        path: The saved model, a `.keras` file.
+
+    Returns:
+        The model.
+
+    Raises:
+        NotAttempted: If there is no such file.
+        CheckError: If it can't be loaded.
+    """
+    import keras
+
+    file = saved_file(path)
+    try:
+        return keras.saving.load_model(file, safe_mode=True)
+    except Exception as error:
+        raise CheckError(f"{path}: expected a saved Keras model, found an error: {_first_line(error)}") from None
+
+
 @dataclass(frozen=True)
 class Reloaded:
     """What a new process found in a saved model.
@@ -667,9 +719,7 @@ def reloads(
     if isinstance(found, str):
         raise CheckError(f"{path}: expected a model that a new Python can load and use, found an error: {found}")
     if compare is None:
-        import keras
-
-        compare = keras.saving.load_model(file, safe_mode=True)
+        compare = load_model(file)
     from helpers.fresh_process import outline
 
     fail_unless(
@@ -1191,6 +1241,8 @@ __all__ = [
     "figure_facts",
     "holdout",
     "layer_order",
+    "load_model",
+    "most_probable",
     "output_shapes",
     "parameter_count",
     "predict",
