@@ -127,7 +127,7 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
 
     reached: list[str] = []
     if port:
-        _listen(port, reached)
+        listen(port, reached)
 
     def limit() -> None:
         if defenceless:
@@ -188,7 +188,7 @@ def _processes() -> list[str]:
     return found
 
 
-def _listen(port: int, reached: list[str]) -> None:
+def listen(port: int, reached: list[str]) -> None:
     """Note everything that arrives by TCP, UDP or at the abstract socket."""
     import socket
     import threading

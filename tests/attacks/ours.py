@@ -1,0 +1,156 @@
+"""The corpus against this course's own grader: `python -m tests.attacks.ours`, and what the tests look at.
+
+A class of all attackers and two honest students is graded by `autograder grade`, as it would be for a real class. The command keeps
+the result in `ours.json`, for the table of the threat model.
+"""
+
+import json
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import classroom, container
+from .corpus import HERE, POINTS, Attack, Course, load, submission
+
+DATA = HERE / "ours.json"
+
+#: Limits that are low, so that the attacks which run into them do so soon.
+LOW_LIMITS = """
+c.JudgedExecute.test_timeout = 20
+c.JudgedExecute.collect_timeout = 10
+"""
+
+#: Seconds for a whole class; far above what the limits of its notebooks add up to.
+WALL_SECONDS = 1500
+
+
+@dataclass
+class Class:
+    """A graded class.
+
+    Attributes:
+        course: Its course folder.
+        episode: What was graded.
+        attacks: The attacks handed in, by id.
+        outcome: How `autograder grade` ended.
+        marks: Points by student and exercise.
+        found: What came of each attack, by id.
+        changed: Files of the course or of students that are not as they were.
+        traces: Files that attacks left behind.
+        reached: What the listener heard that nobody may reach.
+    """
+
+    course: Course
+    episode: str
+    attacks: dict[str, Attack]
+    outcome: container.Outcome
+    marks: dict[str, dict[str, float | None]]
+    found: dict[str, classroom.Found]
+    changed: list[str]
+    traces: list[str]
+    reached: list[str]
+
+
+def grade(folder: Path, episode: str, attacks: list[Attack], *, with_nbgrader: bool = False) -> Class:
+    """Build the course, hand in `attacks` between two honest students, grade, hand back, and look at what is there.
+
+    Args:
+        folder: An empty folder, reachable for any user.
+        episode: The episode.
+        attacks: Attacks on that episode.
+        with_nbgrader: Whether nbgrader's own commands grade and hand back, with this course's configuration.
+    """
+    with _listener() as (port, reached):
+        course = classroom.build(folder, port, LOW_LIMITS)
+        handed_in = {classroom.student(attack): submission(attack, course) for attack in attacks}
+        classroom.hand_in(course, episode, handed_in)
+        before = classroom.fingerprint(course)
+        if with_nbgrader:
+            _run(course, "nbgrader", "generate_assignment", episode, "--force")
+            before = classroom.fingerprint(course)
+            outcome = _run(course, "nbgrader", "autograde", episode)
+            _run(course, "nbgrader", "generate_feedback", episode)
+        else:
+            outcome = _run(course, "autograder", "grade", episode)
+            _run(course, "autograder", "feedback", episode)
+        marks = classroom.marks(course, episode)
+        after = classroom.fingerprint(course)
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        return Class(
+            course=course,
+            episode=episode,
+            attacks={attack.id: attack for attack in attacks},
+            outcome=outcome,
+            marks=marks,
+            found={
+                attack.id: classroom.examine(course, attack, marks.get(classroom.student(attack)), test_cells=True)
+                for attack in attacks
+            },
+            changed=changed,
+            traces=[*outcome.files, *classroom.traces(course)],
+            reached=list(reached),
+        )
+
+
+def _run(course: Course, program: str, *arguments: str) -> container.Outcome:
+    return container.run(
+        [str(classroom.PROGRAMS / program), *arguments],
+        course.root,
+        course.home,
+        wall_seconds=WALL_SECONDS,
+        environment=classroom.environment(course),
+    )
+
+
+@contextmanager
+def _listener() -> Iterator[tuple[int, list[str]]]:
+    """Listen on this machine by TCP, UDP and an abstract Unix socket; whatever arrives is kept in the list."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    reached: list[str] = []
+    container.listen(port, reached)
+    yield port, reached
+
+
+def record(graded: Class) -> dict[str, dict]:
+    """What came of each attack in the form of `baseline.json`."""
+    return {
+        name: {
+            "family": graded.attacks[name].family,
+            "points": bool(found.unearned),
+            "secrets": found.secrets,
+            "harm": [*found.harm, *(f"lost deserved points of {exercise}" for exercise in found.lost)],
+        }
+        for name, found in graded.found.items()
+    }
+
+
+def main() -> None:
+    """Grade the whole corpus, or the attacks that are named, and keep the result."""
+    wanted = sys.argv[1:]
+    results: dict[str, dict] = json.loads(DATA.read_text())["attacks"] if wanted and DATA.exists() else {}
+    corpus = load()
+    for episode in POINTS:
+        attacks = [a for a in corpus if a.episode == episode and (not wanted or a.id in wanted)]
+        if not attacks:
+            continue
+        with tempfile.TemporaryDirectory(prefix="graded-") as name:
+            Path(name).chmod(0o755)
+            graded = grade(Path(name), episode, attacks)
+            results |= record(graded)
+            print(graded.outcome.output)
+            print({"status": graded.outcome.status, "left": graded.outcome.left, "changed": graded.changed,
+                   "traces": graded.traces, "reached": graded.reached})
+            print({s: m for s, m in graded.marks.items() if s in classroom.HONEST})
+            for attack, found in graded.found.items():
+                print(f"{attack}: unearned {found.unearned} lost {found.lost} waits {found.waits} {found.secrets} {found.harm}")
+    DATA.write_text(json.dumps({"attacks": {a.id: results[a.id] for a in corpus if a.id in results}}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
