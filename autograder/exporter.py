@@ -66,6 +66,7 @@ class RepairingExporter(NotebookExporter):
         path = Path(filename)
         if coursedir is None or not about or path.parent != _submission_folder(coursedir, about):
             return super().from_filename(filename, resources=resources, **options)
+        root = Path(coursedir.root)
         who = {"student": about["student"], "assignment": about["assignment"]}
         try:
             repaired = read_submission(
@@ -75,18 +76,18 @@ class RepairingExporter(NotebookExporter):
             )
         except CourseError as problem:
             self.log.error("%s of %s cannot be graded: %s", who["assignment"], who["student"], problem)
-            runlog.event("unrepairable", **who, reason=str(problem))
+            runlog.event("unrepairable", root=root, **who, reason=str(problem))
             raise
         for note in repaired.repairs:
             self.log.warning("Repaired %s of %s: %s", who["assignment"], who["student"], note)
-            runlog.event("repair", **who, repair=note)
+            runlog.event("repair", root=root, **who, repair=note)
         add_notes(repaired.notebook, repaired.repairs)
-        resources = ResourcesDict(resources or {})
-        resources[RESOURCE] = list(repaired.repairs)
-        resources["metadata"] = ResourcesDict(
-            name=path.stem, path=str(path.parent), modified_date=f"{datetime.now(UTC):%d %B %Y}"
-        )
-        return self.from_notebook_node(repaired.notebook, resources=resources, **options)
+        mended = ResourcesDict()
+        mended.update(resources or {})
+        mended[RESOURCE] = list(repaired.repairs)
+        mended["metadata"] = ResourcesDict()
+        mended["metadata"].update(name=path.stem, path=str(path.parent), modified_date=f"{datetime.now(UTC):%d %B %Y}")
+        return self.from_notebook_node(repaired.notebook, resources=mended, **options)
 
 
 def _submission_folder(coursedir: CourseDirectory, about: Mapping[str, str]) -> Path:
@@ -230,7 +231,8 @@ def _guard(converter: Autograde) -> None:
             converter.log.warning("Not copied from %s: %s", folder, left_out)
             unsafe.append(glob.escape(str(left_out.path)))
         if found.left_out:
-            runlog.event("left out", folder=folder, files=[str(left_out) for left_out in found.left_out])
+            files = [str(left_out) for left_out in found.left_out]
+            runlog.event("left out", root=Path(coursedir.root), folder=folder, files=files)
     if unsafe:
         # nbgrader joins each pattern to the folder it looks at; an absolute path stays what it is.
         coursedir.ignore = [*coursedir.ignore, *unsafe]

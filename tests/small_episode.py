@@ -43,7 +43,8 @@ def source_notebook() -> NotebookNode:
         _text("sum-up-prompt", "## Challenge: add up\n\nAdd up the measurements and call the result `total`."),
         _code(
             "sum-up",
-            "# Add up the measurements.\n### BEGIN SOLUTION\ntotal = sum(measurements)\n### END SOLUTION",
+            "# Add up the measurements.\n### BEGIN SOLUTION\n#? total = ...  # a whole number\n"
+            "total = sum(measurements)\n### END SOLUTION",
             _marks("sum-up", solution=True),
         ),
         _code(
@@ -58,7 +59,8 @@ def source_notebook() -> NotebookNode:
         _text("double-prompt", "## Challenge: double\n\nWrite a function that gives back twice its argument."),
         _code(
             "double-it",
-            "def double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION",
+            'def double(x):\n    """Give back twice x."""\n    ### BEGIN SOLUTION\n'
+            "    #? ...\n    return 2 * x\n    ### END SOLUTION",
             _marks("double-it", solution=True),
         ),
         _code(
@@ -79,7 +81,8 @@ def source_notebook() -> NotebookNode:
         _code("look", "print(total, math.sqrt(total))"),
         _code(
             "largest",
-            "# Find both ends.\n### BEGIN SOLUTION\nlargest = max(measurements)\nsmallest = min(measurements)\n"
+            "# Find both ends.\n### BEGIN SOLUTION\n#? largest = ...\n#? smallest = ...\n"
+            "largest = max(measurements)\nsmallest = min(measurements)\n"
             "### END SOLUTION",
             _marks("largest", solution=True),
         ),
