@@ -13,10 +13,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from autograder.errors import CourseError
 
 if TYPE_CHECKING:
+    from autograder.demo import Comparison, Sample
     from autograder.grade import StudentResult
 
 app = typer.Typer(
@@ -164,6 +166,46 @@ def export(
 
 
 @app.command()
+def demo(
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Run the samples' code with your own rights; they mean no harm.")
+    ] = False,
+) -> None:
+    """Grade a class of sample submissions of episode 1 in a scratch folder (demo/), and compare the marks.
+
+    Exit code 0: every mark is as it should be. 1: some are not.
+    """
+    from autograder.course import find_root
+    from autograder.demo import compare, stage
+    from autograder.feedback import write_feedback
+    from autograder.report import write_report
+
+    root = find_root()
+    out.print("Setting up a class of sample submissions in demo/; the marks of your own course are not touched.")
+    grading, samples = stage(root, root / "demo", sandbox=not no_sandbox)
+    results = []
+    with steps(f"Grading {grading.episode.name}", len(samples)) as done:
+        for result in grading:
+            results.append(result)
+            done(result_line(result))
+    compared = [list(compare(sample, result)) for sample, result in zip(samples, results, strict=True)]
+    print_comparison(samples, compared)
+    pages = list(write_feedback(grading.episode))
+    report = write_report(grading.episode.root / "report.html", grading.episode.name, results, sandbox=not no_sandbox)
+    out.print(f"Class report:  {report.relative_to(root)}")
+    out.print(f"Feedback page: {pages[-1].path.relative_to(root)}, and one like it for each of the others")
+    wrong = [(sample, one) for sample, found in zip(samples, compared, strict=True) for one in found if not one.agrees]
+    for sample, one in wrong:
+        out.print(
+            f"[red]Not as expected:[/] {sample.name}, {escape(one.exercise)}: "
+            f"expected {escape(one.expected)}, found {escape(one.actual)}"
+        )
+    if wrong:
+        raise typer.Exit(1)
+    out.print(f"All {len(samples)} submissions got the marks they should.")
+
+
+@app.command()
 def doctor(
     skip_sandbox: Annotated[
         bool, typer.Option("--skip-sandbox", help="Do not try to break out of the sandbox; saves some seconds.")
@@ -182,6 +224,26 @@ def doctor(
             out.print(f"          get it: {escape(finding.remedy)}")
     if not summary(findings, out.print):
         raise typer.Exit(1)
+
+
+def print_comparison(samples: list[Sample], compared: list[list[Comparison]]) -> None:
+    """Show what each sample got for each exercise; where that is not as it should be, the expected mark beside it."""
+    longest = max(compared, key=len)
+    table = Table(title="Marks of the sample class", title_justify="left")
+    table.add_column("submission", no_wrap=True)
+    for one in longest:
+        if ", message" not in one.exercise:
+            table.add_column(one.exercise.replace("-", " "), justify="center")
+    for sample, found in zip(samples, compared, strict=True):
+        cells = [
+            one.actual if one.agrees else f"[red]{escape(one.actual)}, not {escape(one.expected)}[/]"
+            for one in found
+            if ", message" not in one.exercise
+        ]
+        table.add_row(f"{sample.name}\n[dim]{escape(sample.about)}[/]", *cells)
+        table.add_section()
+    Console(highlight=False, width=max(out.width, 130) if not out.is_terminal else None).print(table)
+    out.print("'waits': a written answer, which a person grades. All others were marked by the machine.")
 
 
 def split_names(names: list[str] | None) -> list[str]:
