@@ -202,7 +202,6 @@ def is_safe_file_name(name: str) -> bool:
         isinstance(name, str)
         and len(name) <= 200
         and _FILE_NAME.fullmatch(name) is not None
-        and ".." not in name
         and pathlib.PurePosixPath(name).suffix.lower() in FILE_SUFFIXES
     )
 
@@ -519,11 +518,11 @@ class _Reader:
     # Keras and TensorFlow
 
     def _read_history(self, node: dict[str, Any], depth: int) -> Any:
-        import keras
-
         parts = {part: self.value(node.get(part), depth + 1) for part in ("history", "epoch", "params")}
         if not isinstance(parts["history"], dict) or not isinstance(parts["epoch"], list):
             raise Refused("the training history is damaged")
+        import keras
+
         history = keras.callbacks.History()
         history.history, history.epoch = parts["history"], parts["epoch"]
         history.params = parts["params"]
@@ -566,8 +565,6 @@ class _Reader:
         return model_files.load_object(self._blob(node.get("b")), self.bounds)
 
     def _read_keras_tensor(self, node: dict[str, Any], depth: int) -> Any:
-        import keras
-
         shape, dtype, name = node.get("shape"), node.get("dtype"), node.get("name")
         if type(shape) is not list or len(shape) > 16:
             raise Refused("the shape of the tensor is damaged")
@@ -577,6 +574,8 @@ class _Reader:
             raise Refused("the dtype of the tensor is not known here")
         if type(name) is not str or not re.fullmatch(r"[\w./-]{1,200}", name):
             raise Refused("the name of the tensor is damaged")
+        import keras
+
         return keras.KerasTensor(tuple(shape), dtype=dtype, name=name)
 
 
@@ -619,7 +618,7 @@ def read_array(raw: memoryview, bounds: Bounds) -> np.ndarray:
     except Exception:
         # numpy evaluates the header as a literal: any of ast's, tokenize's or dtype's errors may come out
         raise Refused("the array is damaged") from None
-    if dtype.hasobject or dtype.fields or dtype.subdtype or dtype.kind not in "biufcUSMm" or dtype.itemsize == 0:
+    if dtype.kind not in "biufcUSMm" or dtype.itemsize == 0:
         raise Refused("it is an array of objects, and only arrays of numbers or text can be")
     if len(shape) > 16 or not all(type(n) is int and 0 <= n < 1 << 31 for n in shape):
         raise Refused("the shape of the array makes no sense")

@@ -106,9 +106,12 @@ class Answer:
     seconds: float = 0.0
 
 
-def needs_keras(sources: Iterable[str]) -> bool:
-    """Whether test cells may need Keras, so that the judge should import it at once."""
-    return any(_NEEDS_KERAS.search(source) for source in sources)
+def modules_for(sources: Iterable[str]) -> tuple[str, ...]:
+    """What a judge should import at its start for these test cells.
+
+    Keras takes seconds to import. A wrong guess costs these seconds later, and nothing else.
+    """
+    return KERAS_MODULES if any(_NEEDS_KERAS.search(source) for source in sources) else LIGHT_MODULES
 
 
 class Judge:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nbconvert.exporters.exporter import ResourcesDict
@@ -21,7 +21,7 @@ from traitlets import Bool, Dict, Float, Integer
 
 from autograder import runlog
 from autograder.engine import GradedNotebook, Verdict, grade_notebook, is_test_cell, open_judge
-from autograder.judge import Judge, JudgeLimits
+from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, modules_for
 
 RESOURCE = "autograder_verdicts"
 
@@ -34,8 +34,13 @@ class JudgePool:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def borrow(self, *, sandbox: bool, limits: JudgeLimits) -> Iterator[Judge]:
+    def borrow(self, *, sandbox: bool, limits: JudgeLimits, modules: Sequence[str] = KERAS_MODULES) -> Iterator[Judge]:
         """A judge with these limits, for the length of a `with` block.
+
+        Args:
+            sandbox: Whether it runs in a sandbox.
+            limits: Its limits.
+            modules: What it must have imported; one that has imported more will do.
 
         Raises:
             CourseError: There is no sandbox on this machine.
@@ -43,9 +48,11 @@ class JudgePool:
         key = (sandbox, limits)
         with self._lock:
             idle = self._idle.setdefault(key, [])
-            judge = idle.pop() if idle else None
+            judge = next((j for j in reversed(idle) if set(modules) <= set(j.modules)), None)
+            if judge is not None:
+                idle.remove(judge)
         if judge is None:
-            judge = open_judge(sandbox=sandbox, limits=limits)
+            judge = open_judge(sandbox=sandbox, limits=limits, modules=modules)
         try:
             yield judge
         except BaseException:
@@ -58,7 +65,8 @@ class JudgePool:
         """End all judges that nobody has borrowed."""
         with self._lock:
             judges = [judge for idle in self._idle.values() for judge in idle]
-            self._idle.clear()
+            for idle in self._idle.values():
+                idle.clear()
         for judge in judges:
             judge.close()
 
@@ -90,7 +98,8 @@ class JudgedExecute(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: ResourcesDict) -> tuple[NotebookNode, ResourcesDict]:
         """Execute and judge `nb`; the verdicts are in `resources[RESOURCE]` afterwards."""
-        with JUDGES.borrow(sandbox=self.sandbox, limits=self.limits()) as judge:
+        modules = modules_for(cell.source for cell in nb.cells if is_test_cell(cell))
+        with JUDGES.borrow(sandbox=self.sandbox, limits=self.limits(), modules=modules) as judge:
             graded = self.grade(nb, resources, judge)
         resources[RESOURCE] = graded.verdicts
         self._log(graded, resources)

@@ -265,39 +265,44 @@ def test_files_cross_from_the_work_folder_and_nothing_but_regular_files(tmp_path
 
 # --- hostile bundles ------------------------------------------------------------------------------------------------
 
-WHOLE = {
-    "nothing": b"",
-    "other magic": b"PK\3\4" + b"\0" * 50,
-    "pickle": b"\x80\4\x95" + b"\0" * 30,
-    "header longer than the bundle": MAGIC + (10**9).to_bytes(8, "big") + b"{}",
-    "header of 2**64": MAGIC + b"\xff" * 8 + b"{}",
-    "no JSON": MAGIC + (3).to_bytes(8, "big") + b"abc",
-    "a list": MAGIC + (2).to_bytes(8, "big") + b"[]",
-    "bad UTF-8": MAGIC + (2).to_bytes(8, "big") + b"\xff\xfe",
-    "a stale nonce": forged(1, nonce="of an earlier test"),
-    "values as a list": forged(values=[1]),
-    "negative blob": forged(1, sizes=[-5]),
-    "blob sizes that do not add up": forged(1, sizes=[10**12]),
-    "a bool as a size": forged(1, sizes=[True]),
-    "too many names": forged(values={f"n{i}": 1 for i in range(1000)}),
-    "too many refusals": forged(1, refused={f"n{i}": "" for i in range(1000)}),
-}
 
-
-def _raw_header(text: str) -> bytes:
+def spelled(values: str) -> bytes:
+    """A bundle whose `values` are spelled out as a stranger likes, and whose header is flawless otherwise."""
+    text = f'{{"nonce": "", "values": {values}, "files": {{}}, "refused": {{}}, "missing": [], "blobs": []}}'
     return MAGIC + len(text).to_bytes(8, "big") + text.encode()
 
 
-WHOLE["a name twice"] = _raw_header('{"values": {"x": 1, "x": 2}}')
-WHOLE["nested 100,000 deep"] = _raw_header("[" * 100_000)
-WHOLE["bare NaN"] = _raw_header('{"values": {"x": NaN}}')
-WHOLE["a number of a million digits"] = _raw_header('{"values": {"x": ' + "9" * 10**6 + "}}")
+WHOLE = {
+    "nothing": (b"", "nothing readable"),
+    "other magic": (b"PK\3\4" + b"\0" * 50, "nothing readable"),
+    "pickle": (b"\x80\4\x95" + b"\0" * 30, "nothing readable"),
+    "header longer than the bundle": (MAGIC + (10**9).to_bytes(8, "big") + b"{}", "too large or were cut off"),
+    "header of 2**64": (MAGIC + b"\xff" * 8 + b"{}", "too large or were cut off"),
+    "no JSON": (MAGIC + (3).to_bytes(8, "big") + b"abc", "their list is damaged"),
+    "a list": (MAGIC + (2).to_bytes(8, "big") + b"[]", "their list is damaged"),
+    "bad UTF-8": (MAGIC + (2).to_bytes(8, "big") + b"\xff\xfe", "their list is damaged"),
+    "a stale nonce": (forged(1, nonce="of an earlier test"), "belong to another test"),
+    "values as a list": (forged(values=[1]), "their list is damaged"),
+    "negative blob": (forged(1, sizes=[-5]), "their list is damaged"),
+    "blob sizes that do not add up": (forged(1, sizes=[10**12]), "were cut off"),
+    "a bool as a size": (forged(1, sizes=[False]), "their list is damaged"),
+    "too many names": (forged(values={f"n{i}": 1 for i in range(1000)}), "too many of them"),
+    "too many refusals": (forged(1, refused={f"n{i}": "" for i in range(1000)}), "their list is damaged"),
+    "a name twice": (spelled('{"x": 1, "x": 2}'), "a name stands there twice"),
+    "nested 100,000 deep": (spelled('{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"), "nested too deeply"),
+    "bare NaN": (spelled('{"x": NaN}'), "a bare NaN"),
+    "a number of a million digits": (spelled('{"x": ' + "9" * 10**6 + "}"), "a number is too long"),
+}
 
 
-@pytest.mark.parametrize("raw", WHOLE.values(), ids=WHOLE)
-def test_a_bundle_that_makes_no_sense_is_refused_as_a_whole(raw):
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(("raw", "says"), WHOLE.values(), ids=WHOLE)
+def test_a_bundle_that_makes_no_sense_is_refused_as_a_whole(raw, says):
+    with pytest.raises(Refused, match=says):
         read(raw)
+
+
+def test_the_same_bundle_without_a_flaw_is_read():
+    assert read(spelled('{"x": [1, 2]}')).values == {"x": [1, 2]}
 
 
 def _deep(levels: int) -> list:

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from bundles import forged, honest
 
-from autograder.judge import LIGHT_MODULES, Answer, GraderFailed, Judge, JudgeLimits, Question, needs_keras
+from autograder.judge import (
+    KERAS_MODULES,
+    LIGHT_MODULES,
+    Answer,
+    GraderFailed,
+    Judge,
+    JudgeLimits,
+    Question,
+    modules_for,
+)
 from autograder.judge_process import KEY_BYTES, pack, sign
 
 LIMITS = JudgeLimits(cell_seconds=20)
@@ -341,9 +350,9 @@ def test_memory_beyond_the_limit_fails_the_cell_and_not_the_judge():
 
 
 def test_a_judge_for_plain_data_needs_no_keras():
-    assert not needs_keras(["assert total == 6", "import numpy as np"])
-    assert needs_keras(["assert model_intro.output_shape == (None, 5)"])
-    assert needs_keras(["from helpers import checks"])
+    assert modules_for(["assert total == 6", "import numpy as np"]) == LIGHT_MODULES
+    assert modules_for(["assert total", "assert model_intro.output_shape == (None, 5)"]) == KERAS_MODULES
+    assert modules_for(["from helpers import checks"]) == KERAS_MODULES
 
 
 # --- with Keras -----------------------------------------------------------------------------------------------------
@@ -369,8 +378,9 @@ def test_a_model_is_judged_by_its_predictions_and_twice_alike(keras_judge):
         "print(repr(model.predict(images, verbose=0)), keras.random.normal((2,)))"
     )
     first = ask(keras_judge, source, {"model": model})
-    keras_judge.begin()
     assert first.kind == "passed", first.message
+    assert ask(keras_judge, source, {"model": model}).stdout == first.stdout
+    keras_judge.begin()
     assert ask(keras_judge, source, {"model": model}).stdout == first.stdout
     np.testing.assert_allclose(model(np.zeros((1, 8, 8, 3))), 0.2, atol=1e-6)
 

@@ -103,10 +103,8 @@ class Course:
 
 
 @pytest.fixture(autouse=True)
-def _light_judges(monkeypatch):
-    """The tests of this file need no Keras."""
-    opened = pre.open_judge
-    monkeypatch.setattr(pre, "open_judge", lambda **options: opened(**options, modules=()))
+def _judges_of_its_own():
+    """Each test starts its own judges; they need no Keras."""
     yield
     JUDGES.close()
 
@@ -255,13 +253,24 @@ def test_late_penalties_are_nbgraders(course):
         assert submission.notebooks[0].late_submission_penalty == submission.score == 4
 
 
-def test_a_pool_lends_each_judge_to_one_borrower_and_keeps_it_warm():
+def test_a_judge_that_has_imported_more_than_is_needed_will_do():
     pool, limits = JudgePool(), JudgeLimits()
-    with pool.borrow(sandbox=False, limits=limits) as first, pool.borrow(sandbox=False, limits=limits) as second:
+    with pool.borrow(sandbox=False, limits=limits, modules=("json",)) as more:
+        pass
+    with pool.borrow(sandbox=False, limits=limits, modules=()) as less:
+        assert less is more
+    with pool.borrow(sandbox=False, limits=limits, modules=("json", "csv")) as other:
+        assert other is not more
+    pool.close()
+
+
+def test_a_pool_lends_each_judge_to_one_borrower_and_keeps_it_warm():
+    pool, options = JudgePool(), {"sandbox": False, "limits": JudgeLimits(), "modules": ()}
+    with pool.borrow(**options) as first, pool.borrow(**options) as second:
         assert first is not second
-    with pool.borrow(sandbox=False, limits=limits) as again:
+    with pool.borrow(**options) as again:
         assert again in (first, second)
-    with pytest.raises(ValueError, match="mine"), pool.borrow(sandbox=False, limits=limits) as broken:
+    with pytest.raises(ValueError, match="mine"), pool.borrow(**options) as broken:
         raise ValueError("mine")
     assert broken.pid is None
     pool.close()
