@@ -15,7 +15,15 @@ CHEAP = [attack for attack in CORPUS if attack.episode == "01-attacks"]
 KERAS = [attack for attack in CORPUS if attack.episode == "02-model"]
 
 #: What nbgrader's own command is tried with: one of each way to reach for points.
-SAMPLE = ("ast-transformer", "always-equal", "patched-bincount", "silent-showtraceback", "do-execute-replaced", "write-gradebook", "skip-execution-tags")
+SAMPLE = (
+    "ast-transformer",
+    "always-equal",
+    "patched-bincount",
+    "silent-showtraceback",
+    "do-execute-replaced",
+    "write-gradebook",
+    "skip-execution-tags",
+)
 
 FAMILIES = {
     "Dropping or rewriting asserts",

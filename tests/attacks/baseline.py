@@ -89,9 +89,7 @@ def attack_plain_nbgrader(template: Course, attack: Attack) -> Result:
         course = Course(folder / "course", folder / "home", template.port)
         classroom.hand_in(course, attack.episode, {classroom.student(attack): submission(attack, course)}, [LAST])
         before = classroom.fingerprint(course)
-        outcome = _nbgrader(
-            course, "autograde", attack.episode, wall_seconds=WALL_SECONDS[attack.episode], port=PORT
-        )
+        outcome = _nbgrader(course, "autograde", attack.episode, wall_seconds=WALL_SECONDS[attack.episode], port=PORT)
         harm = []
         try:
             marks = classroom.marks(course, attack.episode)

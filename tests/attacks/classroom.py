@@ -85,8 +85,13 @@ def _draw_data(folder: Path) -> None:
             (split / name).mkdir(parents=True)
             for number in range(2):
                 Image.fromarray(noise.integers(0, 256, (32, 32, 3), np.uint8)).save(split / name / f"{number}.png")
-    rows = ["brightness,time,note", *(f"{0.1 * n:.1f},{'night' if n < 5 else 'day'},x" for n in (1, 2, 3, 4, 6, 7, 8, 9))]
-    (folder / "holdout" / "brightness.csv").write_text("\n".join(rows).replace(",x", f",{SECRETS['held-out data']}") + "\n")
+    rows = [
+        "brightness,time,note",
+        *(f"{0.1 * n:.1f},{'night' if n < 5 else 'day'},x" for n in (1, 2, 3, 4, 6, 7, 8, 9)),
+    ]
+    (folder / "holdout" / "brightness.csv").write_text(
+        "\n".join(rows).replace(",x", f",{SECRETS['held-out data']}") + "\n"
+    )
 
 
 def student(attack: Attack) -> str:

@@ -1,8 +1,9 @@
 """A throwaway machine around a grading run, so that an attack that breaks out harms nobody and leaves traces to count.
 
 It's no part of the grader. It holds the run in a process namespace of its own, with everything read-only but the course
-folder and a bounded temporary folder, under a limit of wall time, and reports what processes the run left behind. Plain nbgrader, which
-protects nothing, gets a network namespace, an unprivileged user and limits on memory and processes besides.
+folder and a bounded temporary folder, under a limit of wall time, and reports what processes the run left behind. Plain
+nbgrader, which protects nothing, gets a network namespace, an unprivileged user and limits on memory and processes
+besides.
 """
 
 import json
@@ -66,9 +67,12 @@ def run(
         raise RuntimeError("the attack corpus runs in bubblewrap; install the package bubblewrap")
     report = course / ".container-report.json"
     home_of_this_user = Path.home()
+    # As root, bubblewrap covers parts of /proc, and then no sandbox inside may mount its own: `_inside` mounts one.
+    proc = ["--bind", "/proc", "/proc"] if _needs_bare_proc(defenceless) else ["--proc", "/proc"]
     inside = [
-        *(bwrap, "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-        *("--perms", "1777", "--size", str(1 << 30), "--tmpfs", "/tmp", "--perms", "1777", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
+        *(bwrap, "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", *proc),
+        *("--perms", "1777", "--size", str(1 << 30), "--tmpfs", "/tmp"),
+        *("--perms", "1777", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
     ]
     if defenceless:
         # Whoever runs this keeps their own home to themselves; the Python environment may lie in it.
@@ -88,7 +92,8 @@ def run(
                 os.chown(path, USER, USER, follow_symlinks=False)
         inside += ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"]
         inside += ["--bounding-set=-all", "--"]
-    inside += [sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless)), *command]
+    inside += [sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless))]
+    inside += command
     said = ""
     try:
         ran = subprocess.run(
@@ -111,6 +116,10 @@ def run(
     return outcome
 
 
+def _needs_bare_proc(defenceless: bool) -> bool:
+    return os.geteuid() == 0 and not defenceless
+
+
 def _folders_to(path: Path, start: Path) -> list[str]:
     """Options that make the folders between `start` and `path` for everybody; bubblewrap alone makes them for root."""
     between = [parent for parent in reversed(path.parents) if start in parent.parents]
@@ -125,6 +134,8 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
     import resource
     import signal
 
+    if _needs_bare_proc(defenceless):
+        subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
     reached: list[str] = []
     if port:
         listen(port, reached)
@@ -143,7 +154,12 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
     printed = Path("/tmp/.container-output")
     with printed.open("wb") as sink:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, preexec_fn=limit, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            preexec_fn=limit,
+            start_new_session=True,
         )
         try:
             status: int | None = process.wait(wall_seconds)
@@ -161,7 +177,9 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
         for path in folder.rglob("*")
         if "attack-was-here" in path.name
     ]
-    report.write_text(json.dumps({"status": status, "output": output, "left": left, "reached": reached, "files": files}))
+    report.write_text(
+        json.dumps({"status": status, "output": output, "left": left, "reached": reached, "files": files})
+    )
     os._exit(0)
 
 

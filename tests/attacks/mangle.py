@@ -44,10 +44,13 @@ class Drop(ast.NodeTransformer):
     def visit_Assert(self, node): return ast.Pass()
 get_ipython().ast_transformers.append(Drop())
 """
-    for name in ("helpers", "numpy", "json", "csv", "pathlib", "sitecustomize", "usercustomize", "conftest", "autograder"):
+    imported = ("helpers", "numpy", "json", "csv", "pathlib")
+    for name in (*imported, "sitecustomize", "usercustomize", "conftest", "autograder"):
         hand_in.files[f"{name}.py"] = fake
     hand_in.files[".ipython/profile_default/startup/00-attack.py"] = startup
-    hand_in.files["ipython_config.py"] = b"c.InteractiveShellApp.exec_lines = ['import builtins; builtins.isinstance = 1']\n"
+    hand_in.files["ipython_config.py"] = (
+        b"c.InteractiveShellApp.exec_lines = ['import builtins; builtins.isinstance = 1']\n"
+    )
     hand_in.files["nbgrader_config.py"] = b"raise SystemExit('attack-was-here')\n"
     hand_in.files["results/squares.json"] = b"[]"
 

@@ -1,7 +1,7 @@
 """The corpus against this course's own grader: `python -m tests.attacks.ours`, and what the tests look at.
 
-A class of all attackers and two honest students is graded by `autograder grade`, as it would be for a real class. The command keeps
-the result in `ours.json`, for the table of the threat model.
+A class of all attackers and two honest students is graded by `autograder grade`, as it would be for a real class. The
+command keeps the result in `ours.json`, for the table of the threat model.
 """
 
 import json
@@ -144,11 +144,11 @@ def main() -> None:
             graded = grade(Path(name), episode, attacks)
             results |= record(graded)
             print(graded.outcome.output)
-            print({"status": graded.outcome.status, "left": graded.outcome.left, "changed": graded.changed,
-                   "traces": graded.traces, "reached": graded.reached})
+            print("status", graded.outcome.status, "processes", graded.outcome.left, "changed", graded.changed)
+            print("traces", graded.traces, "reached", graded.reached)
             print({s: m for s, m in graded.marks.items() if s in classroom.HONEST})
             for attack, found in graded.found.items():
-                print(f"{attack}: unearned {found.unearned} lost {found.lost} waits {found.waits} {found.secrets} {found.harm}")
+                print(attack, found.unearned, "lost", found.lost, "waits", found.waits, found.secrets, found.harm)
     DATA.write_text(json.dumps({"attacks": {a.id: results[a.id] for a in corpus if a.id in results}}, indent=1) + "\n")
 
 

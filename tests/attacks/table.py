@@ -1,4 +1,7 @@
-"""The table of the threat model, made of what was measured: `python -m tests.attacks.table` (`--write` puts it into the document)."""
+"""The table of the threat model, made of what was measured: `python -m tests.attacks.table`.
+
+With `--write` it goes into the document.
+"""
 
 import json
 import sys
@@ -19,7 +22,8 @@ def table() -> str:
     for attack in load():
         families.setdefault(attack.family, []).append(attack.id)
     lines = [
-        "| Family | Attacks | Unearned points: plain nbgrader | here | Secrets read: plain nbgrader | here | Harm: plain nbgrader | here |",
+        "| Family | Attacks | Unearned points: plain nbgrader | here | Secrets read: plain nbgrader | here "
+        "| Harm: plain nbgrader | here |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     totals = [0] * 7
