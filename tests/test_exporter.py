@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -66,7 +67,7 @@ class Course:
         path = self.root / "source" / name / f"{name}.ipynb"
         path.parent.mkdir(parents=True)
         nbformat.write(notebook, path)
-        config = self.config.copy()
+        config = copy.deepcopy(self.config)
         config.CourseDirectory.assignment_id = name
         config.LeaveStarter.text_stub = "YOUR ANSWER HERE"
         config.GenerateAssignment.preprocessors = [
@@ -87,7 +88,7 @@ class Course:
 
     def grade(self, student="*"):
         """Run nbgrader's Autograde; gives back its error's text, if it ends with one."""
-        config = self.config.copy()
+        config = copy.deepcopy(self.config)
         config.CourseDirectory.student_id = student
         log = logging.getLogger(f"exporter-test-{id(self)}")
         log.handlers = [handler := logging.Handler()]
