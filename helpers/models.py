@@ -35,7 +35,7 @@ def create_model_intro(
     shape = _image_shape(input_shape)
     if not _is_whole(num_classes) or num_classes < 2:
         raise ValueError(
-            f"num_classes should be a whole number, 2 or more (how many classes to tell apart); received {num_classes!r}"
+            f"num_classes should be a whole number of 2 or more: how many classes there are; received {num_classes!r}"
         )
 
     import keras

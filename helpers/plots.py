@@ -36,8 +36,8 @@ def show_images(
             or floats from 0 to 1. One to three channels; one channel is drawn in grey. At most 100 images.
         labels: The true class number of each image. Without it there are no titles.
         class_names: The name of each class, by number. Without it the numbers are shown.
-        predictions: Predicted class numbers, or probabilities of shape `(n, classes)`. With `labels` too, the title says
-            both, and wrong ones are marked with a cross as well as by colour.
+        predictions: Predicted class numbers, or probabilities of shape `(n, classes)`. With `labels` too, the title
+            says both, and wrong ones are marked with a cross as well as by colour.
         columns: How many images stand side by side.
 
     Returns:
@@ -79,8 +79,8 @@ def plot_history(history: Any, title: str | None = None) -> Figure:
     """Draw the loss and every other metric of a training run, epoch by epoch.
 
     Args:
-        history: What `model.fit` returns, or its `.history` dictionary: metric name -> one number an epoch. A metric `m`
-            measured on the validation set is called `val_m` and is drawn beside `m`.
+        history: What `model.fit` returns, or its `.history` dictionary: metric name -> one number an epoch. A metric
+            `m` measured on the validation set is called `val_m` and is drawn beside `m`.
         title: A title over the whole figure.
 
     Returns:

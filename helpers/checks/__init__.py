@@ -1,0 +1,90 @@
+"""The checks that visible and hidden tests share.
+
+Every check raises `CheckError` when an answer is wrong, with one message that says what was expected and what was
+found, and `NotAttempted` when the answer is still the blank of its starter. Otherwise it returns something of use: the
+value in a tidy form, or a report that can be printed.
+
+Checks take values as they are in a student's notebook, or copies of them: an array where there was a tensor, a model
+read back from a file, an object that has only the `history` of a training run. They read models through Keras's public
+API alone. A value of a wrong type is a wrong answer, told in plain words; it never ends in an error from deep inside a
+check.
+
+A test cell may not end with a check that returns a number: nbgrader reads the value of a cell's last line as points.
+"""
+
+from __future__ import annotations
+
+from helpers.checks.figures import figure, figure_facts, shows_images
+from helpers.checks.functions import call_each, returned
+from helpers.checks.images import arrays_of, course_images, holdout
+from helpers.checks.models import (
+    compiled,
+    expect_history,
+    expect_model,
+    layer_order,
+    output_shapes,
+    parameter_count,
+    trained,
+    weights_changed,
+)
+from helpers.checks.predictions import (
+    SAME_PREDICTION,
+    Accuracy,
+    above_chance,
+    most_probable,
+    predict,
+    predictions_match,
+    probabilities,
+)
+from helpers.checks.saved import FreshProcessError, Reloaded, load_model, reloads, saved_file
+from helpers.checks.values import (
+    CheckError,
+    NotAttempted,
+    attempted,
+    class_index,
+    expect_array,
+    expect_number,
+    expect_text,
+    fail_unless,
+    same_values,
+)
+
+__all__ = [
+    "SAME_PREDICTION",
+    "Accuracy",
+    "CheckError",
+    "FreshProcessError",
+    "NotAttempted",
+    "Reloaded",
+    "above_chance",
+    "arrays_of",
+    "attempted",
+    "call_each",
+    "class_index",
+    "compiled",
+    "course_images",
+    "expect_array",
+    "expect_history",
+    "expect_model",
+    "expect_number",
+    "expect_text",
+    "fail_unless",
+    "figure",
+    "figure_facts",
+    "holdout",
+    "layer_order",
+    "load_model",
+    "most_probable",
+    "output_shapes",
+    "parameter_count",
+    "predict",
+    "predictions_match",
+    "probabilities",
+    "reloads",
+    "returned",
+    "same_values",
+    "saved_file",
+    "shows_images",
+    "trained",
+    "weights_changed",
+]

@@ -1,0 +1,189 @@
+"""Whether a saved model can be used by somebody else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.checks.images import arrays_of
+from helpers.checks.models import expect_model
+from helpers.checks.predictions import predict
+from helpers.checks.values import CheckError, NotAttempted, attempted, fail_unless
+from helpers.checks.wording import first_line, kind, listed
+
+if TYPE_CHECKING:
+    import keras
+
+_FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
+
+
+class FreshProcessError(ImportError):
+    """A new Python process could not be started or could not import Keras: no fault of the answer."""
+
+
+def saved_file(path: str | Path, suffix: str = ".keras") -> Path:
+    """Make sure that a file has been saved.
+
+    Args:
+        path: Where it should be.
+        suffix: How its name should end.
+
+    Returns:
+        The path.
+
+    Raises:
+        NotAttempted: If there is nothing there.
+        CheckError: If it is a folder, empty, or of another kind.
+    """
+    attempted(path=path)
+    if not isinstance(path, str | Path):
+        raise CheckError(f"path: expected the path of a file, found {kind(path)}")
+    file = Path(path)
+    fail_unless(file.suffix == suffix, f"{path}: expected a file whose name ends in {suffix}, found '{file.suffix}'")
+    if not file.exists():
+        raise NotAttempted(f"not attempted yet: there is no file {path}")
+    fail_unless(file.is_file(), f"{path}: expected a file, found a folder")
+    fail_unless(file.stat().st_size > 0, f"{path}: expected a saved model, found an empty file")
+    return file
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Load a saved model into this process, as data only: code in the file is refused.
+
+    Args:
+        path: The saved model, a `.keras` file.
+
+    Returns:
+        The model.
+
+    Raises:
+        NotAttempted: If there is no such file.
+        CheckError: If it can't be loaded.
+    """
+    import keras
+
+    file = saved_file(path)
+    try:
+        return keras.saving.load_model(file, safe_mode=True)
+    except Exception as error:
+        raise CheckError(f"{path}: expected a saved Keras model, found an error: {first_line(error)}") from None
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What a new process found in a saved model.
+
+    Attributes:
+        predictions: What the reloaded model returns for the dataset's images.
+        optimizer: The class name of the optimizer it is compiled with, or None.
+        outline: The kind of each layer and the shapes of its weights.
+    """
+
+    predictions: np.ndarray
+    optimizer: str | None
+    outline: list[list[Any]]
+
+
+def reloads(
+    path: str | Path,
+    dataset: Any,
+    model: Any = None,
+    name: str = "model",
+    *,
+    tolerance: float = 1e-5,
+    keeps_compile: bool = True,
+) -> Reloaded:
+    """Make sure that a saved model can be used by somebody else: it is loaded in a new Python process, which predicts.
+
+    Args:
+        path: The saved model, a `.keras` file.
+        dataset: Images to predict: a `tf.data.Dataset` of images and labels, a pair of arrays, or an array of images.
+        model: The model that was saved, to compare with: the same layers, the same predictions. Without it, what this
+            process loads from the file is compared.
+        name: What the model is called in the notebook.
+        tolerance: How far two predictions may lie apart.
+        keeps_compile: Whether the optimizer and loss must have been kept.
+
+    Returns:
+        What the new process found.
+
+    Raises:
+        NotAttempted: If there is no such file.
+        CheckError: If the file isn't the saved model.
+        FreshProcessError: If a new Python process can't be had, which says nothing about the answer.
+    """
+    file = saved_file(path)
+    images = dataset if isinstance(dataset, np.ndarray) else arrays_of(dataset)[0]
+    compare = None if model is None else expect_model(model, name)
+
+    found = _reloaded(
+        str(file.resolve()), _digest(file), np.ascontiguousarray(images).tobytes(), images.shape, str(images.dtype)
+    )
+    if isinstance(found, str):
+        raise CheckError(f"{path}: expected a model that a new Python can load and use, found an error: {found}")
+    if compare is None:
+        compare = load_model(file)
+    from helpers.checks.fresh_process import outline
+
+    fail_unless(
+        json.loads(json.dumps(outline(compare))) == found.outline,
+        f"{path}: expected a model with the same layers as {name}, found other layers: "
+        f"{listed(layer for layer, _ in found.outline if layer != 'InputLayer')}",
+    )
+    own = predict(compare, images, name)
+    same = own.shape == found.predictions.shape and bool(
+        np.max(np.abs(own - found.predictions), initial=0.0) <= tolerance
+    )
+    fail_unless(
+        same,
+        f"{path}: expected the reloaded model to predict the same numbers as {name}, found others; "
+        f"was it saved before {name} was trained, or trained again after it was saved?",
+    )
+    if keeps_compile:
+        fail_unless(
+            found.optimizer is not None,
+            f"{path}: expected the optimizer and loss to be kept in the file, found a model that is not compiled",
+        )
+    return found
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@cache
+def _reloaded(path: str, digest: str, pixels: bytes, shape: tuple[int, ...], dtype: str) -> Reloaded | str:
+    """Run `fresh_process.py`. Cached by content: the visible and the hidden half of a test share one new process."""
+    with tempfile.TemporaryDirectory() as folder:
+        images, predictions, report = (Path(folder) / name for name in ("images.npy", "predictions.npy", "report.json"))
+        np.save(images, np.frombuffer(pixels, dtype).reshape(shape), allow_pickle=False)
+        command = [sys.executable, "-I", str(_FRESH_PROCESS), path, str(images), str(predictions), str(report)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=180,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise FreshProcessError(f"a new Python process could not be used: {first_line(error)}") from None
+        if not report.exists():
+            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise FreshProcessError(f"a new Python process ended before it could load a model: {last[0]}")
+        told = json.loads(report.read_text(encoding="utf-8"))
+        if "error" in told:
+            return first_line(told["error"])
+        return Reloaded(np.load(predictions, allow_pickle=False), told["optimizer"], told["outline"])
