@@ -32,7 +32,7 @@ class _Collector:
         self.bounds = bounds
         self.blobs = []
         self.blob_bytes = 0
-        self.items = 0
+        self.items = self.text = 0
         self.open = []
 
     def blob(self, content):
@@ -73,6 +73,9 @@ class _Collector:
         if issubclass(kind, complex):
             return {"t": "complex", "v": [self.encode(float(part)) for part in (value.real, value.imag)]}
         if issubclass(kind, str):
+            self.text += str.__len__(value)
+            if self.text > self.bounds["header_bytes"]:
+                raise CannotCross("it holds too much text")
             return str.__str__(value)
         if kind in (bytes, bytearray):
             return {"t": "bytes", "b": self.blob(bytes(value))}
@@ -90,22 +93,17 @@ class _Collector:
     def encode_container(self, value, base, tag, depth):
         if any(value is other for other in self.open):
             raise CannotCross("it contains itself")
-        count = base.__len__(value)
-        self.items += count
+        # A copy first: a thread may add to the original for as long as it is looked at.
+        parts = [list(dict.keys(value)), list(dict.values(value))] if base is dict else [list(base.__iter__(value))]
+        self.items += sum(map(len, parts))
         if self.items > self.bounds["items"]:
             raise CannotCross(f"it has more than {self.bounds['items']} elements")
         self.open.append(value)
         try:
+            nodes = [[self.encode(v, depth + 1) for v in part] for part in parts]
             if base is dict:
-                keys, values = list(dict.keys(value)), list(dict.values(value))
-                self.items += count
-                return {
-                    "t": "dict",
-                    "k": [self.encode(k, depth + 1) for k in keys],
-                    "v": [self.encode(v, depth + 1) for v in values],
-                }
-            nodes = [self.encode(v, depth + 1) for v in base.__iter__(value)]
-            return nodes if tag is None else {"t": tag, "v": nodes}
+                return {"t": "dict", "k": nodes[0], "v": nodes[1]}
+            return nodes[0] if tag is None else {"t": tag, "v": nodes[0]}
         finally:
             self.open.pop()
 
@@ -297,7 +295,7 @@ def collect(request, namespace):
         if name not in namespace:
             missing.append(name)
             continue
-        blobs, size, items = len(collector.blobs), collector.blob_bytes, collector.items
+        blobs, size, items, text = len(collector.blobs), collector.blob_bytes, collector.items, collector.text
         try:
             values[name] = collector.encode(namespace[name])
         except CannotCross as reason:
@@ -307,12 +305,12 @@ def collect(request, namespace):
         except MemoryError:
             refused[name] = f"`{name}` cannot be handed to the test: it needs too much memory"
         except Exception as error:
-            text = str(error).strip().splitlines()
-            detail = ": " + text[0][:160] if text else ""
+            lines = str(error).strip().splitlines()
+            detail = ": " + lines[0][:160] if lines else ""
             refused[name] = f"`{name}` could not be copied for the test: {type(error).__name__}{detail}"
         if name in refused:
             del collector.blobs[blobs:]
-            collector.blob_bytes, collector.items, collector.open = size, items, []
+            collector.blob_bytes, collector.items, collector.text, collector.open = size, items, text, []
     for name in request["files"]:
         try:
             index = collector.file(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import collections
 import io
 import json
 import math
@@ -425,13 +426,13 @@ class _Reader:
         return tuple(self._sequence(node.get("v"), depth))
 
     def _read_set(self, node: dict[str, Any], depth: int) -> set[Any]:
-        return {_hashable(v) for v in self._sequence(node.get("v"), depth)}
+        return set(_keys(self._sequence(node.get("v"), depth)))
 
     def _read_frozenset(self, node: dict[str, Any], depth: int) -> frozenset[Any]:
         return frozenset(self._read_set(node, depth))
 
     def _read_dict(self, node: dict[str, Any], depth: int) -> dict[Any, Any]:
-        keys = [_hashable(k) for k in self._sequence(node.get("k"), depth)]
+        keys = _keys(self._sequence(node.get("k"), depth))
         values = self._sequence(node.get("v"), depth)
         if len(keys) != len(values):
             raise Refused("its keys and values do not match")
@@ -585,6 +586,14 @@ def _hashable(value: Any) -> Any:
     except TypeError:
         raise Refused("it has a key that cannot be one") from None
     return value
+
+
+def _keys(values: list[Any]) -> list[Any]:
+    """The values, if they can be keys and are not made to share one hash, which would take a dict minutes to build."""
+    hashes = collections.Counter(hash(_hashable(value)) for value in values)
+    if hashes and max(hashes.values()) > 64:
+        raise Refused("too many of its keys have the same hash")
+    return values
 
 
 def _is_column(value: Any) -> bool:

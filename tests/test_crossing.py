@@ -238,6 +238,24 @@ def test_cycles_depth_and_number_are_refused_by_the_collector():
     assert "elements" in refusal(wide)
 
 
+def test_a_list_of_a_class_of_ones_own_is_copied_without_asking_it():
+    class Growing(list):
+        def __iter__(self):
+            pytest.fail("the collector asked the object itself")
+
+        def __len__(self):
+            pytest.fail("the collector asked the object itself")
+
+    assert across(Growing([1, 2])) == [1, 2]
+
+
+def test_text_without_end_is_refused_and_its_neighbours_arrive():
+    raw = honest({"x": "a" * (BOUNDS.header_bytes + 1), "y": "short"})
+    crossed = decode(raw, ["x", "y"], [], BOUNDS)
+    assert "too much text" in crossed.refused["x"]
+    assert crossed.values == {"y": "short"}
+
+
 def test_a_value_that_is_too_large_is_refused_and_its_neighbours_arrive():
     bounds = Bounds(value_bytes=100_000)
     raw = honest({"x": np.zeros(10**6), "y": np.arange(3)}, bounds=bounds)
@@ -325,6 +343,10 @@ VALUES = {
     "no tag": ({"v": []}, []),
     "a dict with an unhashable key": ({"t": "dict", "k": [[1]], "v": [1]}, []),
     "a set of lists": ({"t": "set", "v": [[1]]}, []),
+    "keys that share a hash": (
+        {"t": "dict", "k": [{"t": "int", "v": hex(i * (2**61 - 1))} for i in range(1, 200)], "v": [0] * 199}, [],
+    ),
+    "a set of one hash": ({"t": "set", "v": [{"t": "int", "v": hex(i * (2**61 - 1))} for i in range(1, 200)]}, []),
     "keys without values": ({"t": "dict", "k": [1, 2], "v": [1]}, []),
     "nested too deeply": (_deep(30), []),
     "out of range float": ({"t": "float", "v": "1e999"}, []),
