@@ -94,9 +94,7 @@ def fill_in(release: nbformat.NotebookNode, sample: Sample) -> nbformat.Notebook
         if grade_id in left and cell.metadata.nbgrader.solution:
             cell.source = left.pop(grade_id)
     if left:
-        raise CourseError(
-            f"The sample '{sample.name}' answers exercises that there are not: {', '.join(sorted(left))}."
-        )
+        raise CourseError(f"The sample '{sample.name}' answers unknown exercises: {', '.join(sorted(left))}.")
     return notebook
 
 

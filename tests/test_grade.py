@@ -6,7 +6,10 @@ import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -212,3 +215,39 @@ def test_nbgraders_own_commands_grade_the_same_class_to_the_same_marks(graded, t
         assert theirs == [(mark.exercise, mark.state, mark.score) for mark in graded[1][student].marks]
         assert episode.feedback(student).is_file()
     assert len((root / "grades.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.slow
+def test_formgrader_opens_on_the_course_and_lists_the_assignment_and_its_students(graded, tmp_path):
+    root = graded[0].root
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    log = (tmp_path / "server.log").open("w")
+    server = subprocess.Popen(
+        ["jupyter", "server", *options, "--IdentityProvider.token=small"], cwd=root, stdout=log, stderr=log
+    )
+
+    def get(path: str) -> str:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": "token small"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read().decode()
+
+    try:
+        for _ in range(120):
+            assert server.poll() is None, (tmp_path / "server.log").read_text()
+            try:
+                get("/api")
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert "Formgrader" in get("/formgrader/manage_assignments") or "formgrader" in get("/formgrader")
+        assignments = {one["name"]: one for one in json.loads(get("/formgrader/api/assignments"))}
+        assert assignments["01-small"]["max_score"] == 5
+        submissions = json.loads(get("/formgrader/api/submissions/01-small"))
+        assert {"ada", "bob", "cyd"} <= {one["student"] for one in submissions if one["autograded"]}
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        log.close()
