@@ -38,6 +38,7 @@ c.GenerateFeedback.preprocessors = [
 ]
 # The same for Formgrader's pages: nbgrader's templates put a student's Markdown and HTML into the page as they are.
 c.HTMLExporter.sanitize_html = True
+c.NbConvertBase.display_data_priority = ["image/png", "image/jpeg", "text/html", "text/markdown", "text/plain"]
 c.HTMLExporter.filters = {
     "clean_html": "autograder.feedback_cells.clean_html",
     "markdown2html": "autograder.feedback_cells.clean_markdown",
