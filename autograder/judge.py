@@ -148,6 +148,7 @@ class Judge:
         self.limits = limits or JudgeLimits()
         self.cwd = cwd
         self.launch = launch
+        self.idle_since = 0.0  # kept by whoever lends judges
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,9 +28,14 @@ RESOURCE = "autograder_verdicts"
 
 
 class JudgePool:
-    """Judges that stay warm between notebooks; every borrower has one to itself."""
+    """Judges that stay warm between notebooks; every borrower has one to itself.
 
-    def __init__(self) -> None:
+    Args:
+        idle_seconds: When to end a judge that nobody borrows. Formgrader's server may live for weeks.
+    """
+
+    def __init__(self, idle_seconds: float = 60) -> None:
+        self.idle_seconds = idle_seconds
         self._idle: dict[Any, list[Judge]] = {}
         self._lock = threading.Lock()
 
@@ -60,6 +66,20 @@ class JudgePool:
             raise
         with self._lock:
             self._idle[key].append(judge)
+            judge.idle_since = time.monotonic()
+        timer = threading.Timer(self.idle_seconds, self._retire)
+        timer.daemon = True
+        timer.start()
+
+    def _retire(self) -> None:
+        """End the judges that have been idle for long enough."""
+        late = time.monotonic() - self.idle_seconds
+        with self._lock:
+            retired = [judge for idle in self._idle.values() for judge in idle if judge.idle_since <= late]
+            for idle in self._idle.values():
+                idle[:] = [judge for judge in idle if judge not in retired]
+        for judge in retired:
+            judge.close()
 
     def close(self) -> None:
         """End all judges that nobody has borrowed."""

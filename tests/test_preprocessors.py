@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,18 @@ def test_a_judge_that_has_imported_more_than_is_needed_will_do():
     with pool.borrow(sandbox=False, limits=limits, modules=("json", "csv")) as other:
         assert other is not more
     pool.close()
+
+
+def test_a_judge_that_nobody_borrows_ends():
+    pool = JudgePool(idle_seconds=0.1)
+    with pool.borrow(sandbox=False, limits=JudgeLimits(), modules=()) as judge:
+        judge.begin()
+        assert judge.pid is not None
+    for _ in range(200):
+        if judge.pid is None:
+            break
+        time.sleep(0.05)
+    assert judge.pid is None
 
 
 def test_a_pool_lends_each_judge_to_one_borrower_and_keeps_it_warm():
