@@ -32,7 +32,7 @@ def show_images(
     """Draw images in a grid, each with its class as the title.
 
     Args:
-        images: Images of shape `(n, height, width, channels)` or a list of them: whole numbers or floats from 0 to 255,
+        images: Images of shape `(n, height, width, channels)`, a list of them, or a single one: whole numbers or floats from 0 to 255,
             or floats from 0 to 1. One to three channels; one channel is drawn in grey. At most 100 images.
         labels: The true class number of each image. Without it there are no titles.
         class_names: The name of each class, by number. Without it the numbers are shown.
@@ -48,6 +48,8 @@ def show_images(
         TypeError: If an exercise's blank (`...`) is passed.
     """
     _no_blank(images=images, labels=labels, predictions=predictions)
+    if np.ndim(images) == 3 and np.shape(images)[-1] in (1, 3):
+        images = [images]
     pictures = [_picture(image) for image in images]
     if not 1 <= len(pictures) <= 100:
         raise ValueError(f"show_images draws 1 to 100 images; received {len(pictures)}")

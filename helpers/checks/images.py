@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +34,6 @@ def arrays_of(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.reshape(-1)
 
 
-@cache
 def course_images(split: str) -> tuple[np.ndarray, np.ndarray]:
     """All images of a split, read from the course's folder and not from a notebook.
 
@@ -40,43 +41,65 @@ def course_images(split: str) -> tuple[np.ndarray, np.ndarray]:
         split: `"train"`, `"val"`, `"test"`, or `"holdout"` (graders only).
 
     Returns:
-        The images, uint8 of shape `(n, 32, 32, 3)`, and their class numbers, int64 of shape `(n,)`. Every split but
-        `train` is in its folder's order, class by class.
+        The images, uint8 of shape `(n, 32, 32, 3)`, and their class numbers, int64 of shape `(n,)`. The test and the
+        holdout split are in their folder's order, class by class; the others in any.
+
+    Raises:
+        helpers.data.DataError: If this computer has no such images.
     """
-    if split == "holdout":
-        return _as_uint8(arrays_of(holdout()))
-    from helpers.data import prepare_datasets
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        datasets = dict(zip(("train", "val", "test"), prepare_datasets(), strict=True))
-    if split not in datasets:
+    if split not in ("train", "val", "test", "holdout"):
         raise ValueError(f"there is no split {split!r}; there are train, val, test and holdout")
-    return _as_uint8(arrays_of(datasets[split]))
+    if split == "holdout":
+        return _read_folder(find_holdout_folder())
+    return _read_splits(os.environ.get("CNN_COURSE_DATA"), Path.cwd())[split]
 
 
-@cache
 def holdout() -> tf.data.Dataset:
     """The held-out images, which only graders have: batches of 32 in a fixed order, with `class_names`.
 
     Returns:
-        A dataset of images, float32 of shape `(batch, 32, 32, 3)` with values from 0 to 255, and int32 class numbers.
+        A dataset of images, uint8 of shape `(batch, 32, 32, 3)`, and int64 class numbers.
 
     Raises:
         helpers.data.DataError: If this computer has none.
     """
-    import keras
     import tensorflow as tf
 
+    folder = find_holdout_folder()
+    dataset = tf.data.Dataset.from_tensor_slices(_read_folder(folder)).batch(32)
+    dataset.class_names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return dataset
+
+
+def find_holdout_folder() -> Path:
+    """Where the held-out images are, as `helpers.data` finds them."""
     from helpers.data import find_holdout
 
+    return Path(find_holdout())
+
+
+@cache
+def _read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images of one folder of class folders, in order. Cached: several tests of a notebook need them."""
+    import keras
+
     with contextlib.redirect_stdout(io.StringIO()):
-        read = keras.utils.image_dataset_from_directory(
-            find_holdout(), labels="inferred", label_mode="int", image_size=(32, 32), batch_size=32, shuffle=False
+        dataset = keras.utils.image_dataset_from_directory(
+            folder, labels="inferred", label_mode="int", image_size=(32, 32), batch_size=64, shuffle=False
         )
-    images, labels = arrays_of(read)
-    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)
-    dataset.class_names = list(read.class_names)
-    return dataset
+    return _as_uint8(arrays_of(dataset))
+
+
+@cache
+def _read_splits(directory: str | None, cwd: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What `prepare_datasets` finds from here. Cached by all that decides where it looks."""
+    from helpers.data import prepare_datasets
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        datasets = prepare_datasets()
+    return {
+        split: _as_uint8(arrays_of(dataset)) for split, dataset in zip(("train", "val", "test"), datasets, strict=True)
+    }
 
 
 def _as_uint8(arrays: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
