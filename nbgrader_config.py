@@ -8,7 +8,6 @@ c = get_config()  # noqa: F821 - nbgrader defines it
 
 environment_first()  # nbgrader starts `alembic` by name
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
-c.CourseDirectory.course_id = "cnn-course"
 
 # Student notebooks: nbgrader's own steps, with our starters in place of its ClearSolutions.
 c.ClearSolutions.text_stub = "*Write your answer here.*"
@@ -36,9 +35,9 @@ c.GenerateFeedback.preprocessors = [
     "autograder.feedback_cells.HideTests",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
-# The same for Formgrader's pages: nbgrader's templates put a student's Markdown and HTML into the page as they are.
+# The same for Formgrader's pages: the templates put a student's Markdown, HTML and metadata into them as they are.
+c.HTMLExporter.preprocessors = ["autograder.feedback_cells.CleanOutputs"]
 c.HTMLExporter.sanitize_html = True
-c.NbConvertBase.display_data_priority = ["image/png", "image/jpeg", "text/html", "text/markdown", "text/plain"]
 c.HTMLExporter.filters = {
     "clean_html": "autograder.feedback_cells.clean_html",
     "markdown2html": "autograder.feedback_cells.clean_markdown",

@@ -2,9 +2,9 @@
 
 Two things are kept out. The first is the tests: a student sees what a test said, never its hidden code, a traceback
 through it, or held-out data. The second is anything of a student's that could act in the browser of whoever reads the
-page: the page is opened by the instructor, too. `HideTests` does the first and cleans outputs; the filters
-`clean_markdown` and `clean_html` take the place of nbconvert's, because nbgrader's page templates put a student's
-Markdown into the page as it is.
+page: the page is opened by the instructor, too. `HideTests` does the first for feedback. `CleanOutputs` and the filters
+`clean_markdown` and `clean_html` do the second for every page, because the templates of nbgrader and nbconvert put a
+student's Markdown, and some of an output's metadata, into the page as they are.
 """
 
 from __future__ import annotations
@@ -74,6 +74,18 @@ class HideTests(NbGraderPreprocessor):
             return {}
         marked = (cell for cell in release.cells if "nbgrader" in cell.metadata)
         return {cell.metadata.nbgrader.grade_id: cell.source for cell in marked}
+
+
+class CleanOutputs(NbGraderPreprocessor):
+    """Cleans the outputs of all cells on their way to a page; for Formgrader, which shows the whole tests."""
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: ResourcesDict, cell_index: int
+    ) -> tuple[NotebookNode, ResourcesDict]:
+        """Clean one cell."""
+        if cell.cell_type == "code":
+            cell.outputs = clean_outputs(cell.get("outputs", []))
+        return cell, resources
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -160,7 +172,8 @@ def clean_outputs(outputs: Any) -> list[NotebookNode]:
             shown.append(new_output("error", ename=name, evalue=message, traceback=lines))
         elif kind in ("display_data", "execute_result"):
             data = _clean_data(output.get("data", {}))
-            shown.append(new_output("display_data", data=data))
+            count = {"execution_count": 1} if kind == "execute_result" else {}
+            shown.append(new_output(kind, data=data, **count))
     if isinstance(outputs, list) and len(outputs) > _MAX_OUTPUTS:
         shown.append(new_output("stream", name="stdout", text=f"({len(outputs) - _MAX_OUTPUTS} more outputs left out)"))
     return shown

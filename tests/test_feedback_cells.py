@@ -16,7 +16,7 @@ from nbgrader.server_extensions.formgrader import handlers
 from small_episode import ANSWERS, NAME, TESTS, answered_notebook, by_id, position, release_notebook
 from traitlets.config import PyFileConfigLoader
 
-from autograder.feedback_cells import HIDDEN, clean_html, clean_outputs, told
+from autograder.feedback_cells import HIDDEN, CleanOutputs, HideTests, clean_html, clean_outputs, told
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -76,7 +76,7 @@ def course(tmp_path_factory, repository):
 def settings(repository):
     """The options of this project that concern pages."""
     loaded = PyFileConfigLoader("nbgrader_config.py", path=str(repository)).load_config()
-    return {name: loaded[name] for name in ("GenerateFeedback", "HTMLExporter", "NbConvertBase")}
+    return {name: loaded[name] for name in ("GenerateFeedback", "HTMLExporter")}
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,21 @@ def test_a_missing_release_hides_the_tests_altogether(course, settings, tmp_path
     text = body(page).get_text()
     assert text.count(HIDDEN) == 4
     assert "not attempted yet" not in text
+
+
+def test_partial_credit_is_shown_whatever_else_a_test_cell_holds():
+    cell = by_id(release_notebook(), "sum-up-test")
+    cell.outputs = [
+        new_output("execute_result", data={"text/plain": "1.5"}, execution_count=1),
+        new_output("execute_result", data={"text/plain": "secret"}, execution_count=1),
+        new_output("display_data", data={"text/plain": "secret", "image/png": PNG}),
+        new_output("stream", name="stdout", text="secret"),
+        new_output("stream", name="stderr", text="secret"),
+    ]
+    notebook, _ = CleanOutputs().preprocess(nbformat.v4.new_notebook(cells=[cell]), {})
+    notebook, _ = HideTests().preprocess(notebook, {"nbgrader": {}})
+    (output,) = notebook.cells[0].outputs
+    assert output.data["text/plain"] == "1.5"
 
 
 def test_of_an_array_dump_only_the_sentence_is_told():
