@@ -146,11 +146,20 @@ def stage(root: Path, scratch: Path, *, sandbox: bool = True, folder: Path = SAM
 
 
 def find_images(root: Path) -> None:
-    """Point the course at images, for the scratch folder too: the ones that are there, else the stand-in in `data/`."""
+    """Point the demo's class at images: those of the course, else a stand-in that is drawn into its `data/`.
+
+    Raises:
+        CourseError: `CNN_COURSE_DATA` names a folder that holds none, or the stand-in cannot be written.
+    """
+    from helpers.standin import draw_standin
+
     from helpers import data
 
-    folder = data.ensure(root / "data")
-    os.environ["CNN_COURSE_DATA"] = str(folder)
+    try:
+        folder = data.find_data() or draw_standin(root / "data")
+    except (data.DataError, OSError) as problem:
+        raise CourseError(str(problem)) from problem
+    os.environ[data.DATA_VARIABLE] = str(folder.resolve())
 
 
 def compare(sample: Sample, result: StudentResult) -> Iterator[Comparison]:

@@ -224,7 +224,7 @@ def images() -> Iterator[Finding]:
             "optional",
             "none yet",
             "the stand-in is drawn into data/ when it is first needed",
-            "autograder data, for the real images",
+            "autograder data",
         )
         return
     if data.is_standin(folder):

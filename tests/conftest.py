@@ -22,6 +22,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
 
+# Tests work in folders of their own, so a relative path would lead each of them elsewhere.
+for _name in ("CNN_COURSE_DATA", "CNN_COURSE_HOLDOUT"):
+    if os.environ.get(_name):
+        os.environ[_name] = str(Path(os.environ[_name]).resolve())
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -88,3 +93,19 @@ def needs_real_images() -> Path:
         pytest.skip("CNN_COURSE_DATA is not set, so there are no real images to try")
     path = Path(folder).resolve()
     return path.parent if path.name == "cifar10_images_small" else path
+
+
+@pytest.fixture(scope="session")
+def standin_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in, drawn once for all tests; the folder that holds `cifar10_images_small/`."""
+    from helpers.standin import draw_standin
+
+    return draw_standin(tmp_path_factory.mktemp("stand-in")).parent
+
+
+@pytest.fixture
+def images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real images where there are any, else the stand-in; CNN_COURSE_DATA names their folder."""
+    folder = os.environ.get("CNN_COURSE_DATA") or request.getfixturevalue("standin_images")
+    monkeypatch.setenv("CNN_COURSE_DATA", str(folder))
+    return Path(folder)

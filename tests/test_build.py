@@ -10,12 +10,11 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from small_course import SMALL_EPISODE
 
 from autograder.build import build, check, read_text
 from autograder.course import Episode, episodes, find_episode, find_root
 from autograder.errors import CourseError
-
-from small_course import SMALL_EPISODE
 
 
 def small(root: Path) -> Episode:

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
+from small_course import SMALL_EPISODE
 
 from autograder.build import build
 from autograder.course import Episode, find_episode
@@ -23,8 +24,6 @@ from autograder.export import export
 from autograder.feedback import write_feedback
 from autograder.grade import StudentResult, prepare, read_marks
 from autograder.report import write_report
-
-from small_course import SMALL_EPISODE
 
 pytestmark = pytest.mark.usefixtures("needs_bubblewrap")
 
