@@ -32,8 +32,8 @@ def show_images(
     """Draw images in a grid, each with its class as the title.
 
     Args:
-        images: Images of shape `(n, height, width, channels)`, a list of them, or a single one: whole numbers or floats from 0 to 255,
-            or floats from 0 to 1. One to three channels; one channel is drawn in grey. At most 100 images.
+        images: Images of shape `(n, height, width, channels)`, a list of them, or a single one: whole numbers or floats
+            from 0 to 255, or floats from 0 to 1. One to three channels; one channel is drawn in grey. At most 100.
         labels: The true class number of each image. Without it there are no titles.
         class_names: The name of each class, by number. Without it the numbers are shown.
         predictions: Predicted class numbers, or probabilities of shape `(n, classes)`. With `labels` too, the title

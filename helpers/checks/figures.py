@@ -42,12 +42,10 @@ def figure_facts(fig: Any, max_axes: int = 64, max_pixels: int = 512, max_points
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    if (
-        isinstance(fig, np.ndarray | list | tuple)
-        and np.size(fig)
-        and isinstance(np.ravel(np.asarray(fig, object))[0], Axes)
-    ):
-        fig = np.ravel(np.asarray(fig, object))[0]
+    if isinstance(fig, np.ndarray):
+        fig = list(fig.flat)
+    if isinstance(fig, list | tuple) and fig and isinstance(fig[0], Axes):
+        fig = fig[0]
     if isinstance(fig, Axes):
         fig = fig.figure
     if not isinstance(fig, Figure):

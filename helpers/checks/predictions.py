@@ -35,17 +35,17 @@ def probabilities(values: Any, num_classes: int = 5, name: str = "prediction", r
         array = array[np.newaxis, :]
     wanted = f"({'number of images' if rows is None else rows}, {num_classes})"
     fail_unless(
-        array.ndim == 2 and array.shape[1] == num_classes and (rows is None or array.shape[0] == rows),
+        array.ndim == 2 and array.shape[1] == num_classes and len(array) > 0 and rows in (None, len(array)),
         f"{name}: expected one probability for each of {num_classes} classes, shape {wanted}, "
         f"found shape {shape_text(np.shape(values))}",
     )
     array = array.astype(float)
-    if array.size and (array.min() < -1e-6 or array.max() > 1 + 1e-6):
+    if array.min() < -1e-6 or array.max() > 1 + 1e-6:
         raise CheckError(
             f"{name}: expected probabilities from 0 to 1, found numbers from {array.min():g} to {array.max():g}"
         )
     off = np.abs(array.sum(axis=1) - 1)
-    if array.size and off.max() > 1e-3:
+    if off.max() > 1e-3:
         raise CheckError(
             f"{name}: expected probabilities that add up to 1, found a sum of {array[off.argmax()].sum():.4f}"
         )
