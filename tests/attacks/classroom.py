@@ -116,7 +116,7 @@ def marks(course: Course, episode: str) -> dict[str, dict[str, float | None]]:
             for notebook in submission.notebooks:
                 for grade in notebook.grades:
                     if grade.cell.name.endswith("-test"):
-                        waits = grade.auto_score is None and grade.manual_score is None
+                        waits = grade.needs_manual_grade and grade.auto_score is None and grade.manual_score is None
                         points = None if waits else grade.score + (grade.extra_credit or 0)
                         exercises[grade.cell.name.removesuffix("-test")] = points
     return found

@@ -30,7 +30,7 @@ class Outcome:
         output: What the command printed, at most the last 200,000 characters.
         left: Command lines of the processes that the run left behind.
         reached: What a listener of the container heard.
-        files: Files that lie in the temporary folders at the end and hold or are named `attack-was-here`.
+        files: Files that lie in the temporary folders at the end and are named `attack-was-here`.
     """
 
     status: int | None
@@ -176,6 +176,8 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
         if folder.exists()
         for path in folder.rglob("*")
         if "attack-was-here" in path.name
+        and not path.is_relative_to(report.parent)
+        and not path.is_relative_to(os.environ["HOME"])
     ]
     report.write_text(
         json.dumps({"status": status, "output": output, "left": left, "reached": reached, "files": files})

@@ -18,11 +18,25 @@ from .corpus import HERE, POINTS, Attack, Course, load, submission
 
 DATA = HERE / "ours.json"
 
-#: Limits that are low, so that the attacks which run into them do so soon.
-LOW_LIMITS = """
-c.JudgedExecute.test_timeout = 20
-c.JudgedExecute.collect_timeout = 10
-"""
+#: Limits that are low, so that the attacks which run into them do so soon. Keras needs more room and time.
+LOW_LIMITS = {
+    "01-attacks": {
+        "cell_seconds": 6,
+        "notebook_seconds": 24,
+        "grace_seconds": 1,
+        "cpu_seconds": 60,
+        "memory_bytes": 1 << 30,
+        "processes": 64,
+        "work_bytes": 64 << 20,
+        "file_bytes": 32 << 20,
+        "tmp_bytes": 32 << 20,
+        "shm_bytes": 32 << 20,
+        "files": 5000,
+        "output_bytes": 256 << 10,
+    },
+    "02-model": {"cell_seconds": 60, "notebook_seconds": 180, "grace_seconds": 1, "output_bytes": 256 << 10},
+}
+JUDGE_LIMITS = "c.JudgedExecute.test_timeout = 30\nc.JudgedExecute.collect_timeout = 10\n"
 
 #: Seconds for a whole class; far above what the limits of its notebooks add up to.
 WALL_SECONDS = 1500
@@ -65,7 +79,8 @@ def grade(folder: Path, episode: str, attacks: list[Attack], *, with_nbgrader: b
         with_nbgrader: Whether nbgrader's own commands grade and hand back, with this course's configuration.
     """
     with _listener() as (port, reached):
-        course = classroom.build(folder, port, LOW_LIMITS)
+        limits = (f"c.GradingLimits.{name} = {value}\n" for name, value in LOW_LIMITS[episode].items())
+        course = classroom.build(folder, port, JUDGE_LIMITS + "".join(limits))
         handed_in = {classroom.student(attack): submission(attack, course) for attack in attacks}
         classroom.hand_in(course, episode, handed_in)
         before = classroom.fingerprint(course)
