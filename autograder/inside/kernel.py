@@ -1,0 +1,70 @@
+"""Inside the sandbox: an IPython kernel on sockets that the grader made, without a user's IPython settings.
+
+Called as `python kernel.py`, with one JSON document on standard input:
+`{"connection": the connection file's content, "sockets": {"shell": descriptor, ...}, "file": where to write it}`.
+
+The grader binds and listens; the kernel gets the listening sockets as open descriptors. So no folder is shared between the
+sandbox and the rest of the machine, and nothing in the sandbox can put another socket, or a link, in the place of these.
+"""
+
+import os
+import sys
+
+sys.path[:1] = []  # the folder of this file; a student's folder joins the path when the kernel itself is loaded
+
+import contextlib  # noqa: E402
+import json  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import zmq  # noqa: E402
+from ipykernel.heartbeat import Heartbeat  # noqa: E402
+from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+
+
+class SandboxedKernelApp(IPKernelApp):
+    """A kernel whose sockets are inherited, not bound by path."""
+
+    def _try_bind_socket(self, s, port):
+        names = {getattr(self, name + "_port"): name for name in ("shell", "iopub", "stdin", "control")}
+        s.setsockopt(zmq.USE_FD, SOCKETS[names[port]])
+        s.bind("ipc://inherited-%i" % port)
+        return port
+
+    def init_control(self, context):
+        """Initialise the control channel, without the debugger's way back by path."""
+        super().init_control(context)
+        with contextlib.suppress(zmq.ZMQError):
+            self.debug_shell_socket.disconnect(self.shell_socket.getsockopt(zmq.LAST_ENDPOINT))
+
+    def init_heartbeat(self):
+        """Initialise the heartbeat on its inherited socket."""
+        self.heartbeat = InheritedHeartbeat(zmq.Context(), (self.transport, self.ip, self.hb_port))
+        self.heartbeat.start()
+
+    def cleanup_ipc_files(self):
+        """Leave the sockets alone: they belong to the grader."""
+
+
+class InheritedHeartbeat(Heartbeat):
+    """A heartbeat whose socket is inherited."""
+
+    def _try_bind_socket(self):
+        self.socket.setsockopt(zmq.USE_FD, SOCKETS["hb"])
+        self.socket.bind("ipc://inherited-%i" % self.port)
+
+
+if __name__ == "__main__":
+    request = json.loads(sys.stdin.buffer.read())
+    SOCKETS = request["sockets"]
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    for descriptor in SOCKETS.values():
+        os.set_inheritable(descriptor, False)
+    connection_file = Path(request["file"])
+    connection_file.parent.mkdir(parents=True, exist_ok=True)
+    connection_file.write_text(json.dumps(request["connection"]), encoding="utf-8")
+    del request, descriptor, nowhere
+    SandboxedKernelApp.launch_instance(
+        argv=["-f", str(connection_file), "--HistoryManager.hist_file=:memory:", "--IPKernelApp.parent_handle=0"]
+    )
