@@ -1,0 +1,469 @@
+"""The first episode: its solution, other right answers, and the mistakes that a novice makes.
+
+Each notebook is run cell by cell in this process, in a namespace and a folder of its own, which is what a kernel does
+at a fraction of its cost. That it also runs in a real kernel is shown by the tests of grading and by nbval.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+
+from autograder.build import build
+from autograder.course import Episode
+from helpers import checks
+
+NAME = "01-introduction"
+TESTS = ("show-nine-images", "compile-and-fit", "predict-one-image", "save-model")
+WRITTEN = ("inspect-dataset", "is-it-doing-well", "interpret-prediction")
+
+
+@dataclass
+class Run:
+    """What came of one notebook: for each test that failed what it said, and the values it left."""
+
+    failed: dict[str, Exception] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
+    """The instructor's notebook and the student's, built from the lesson text."""
+    root = tmp_path_factory.mktemp("course")
+    episode = Episode(root, NAME)
+    episode.text.parent.mkdir(parents=True)
+    episode.text.write_text((repository / "course" / NAME / f"{NAME}.md").read_text(encoding="utf-8"))
+    (root / "nbgrader_config.py").write_text((repository / "nbgrader_config.py").read_text())
+    build(episode)
+    return nbformat.read(episode.source, as_version=4), nbformat.read(episode.release, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory) -> Iterator[Path]:
+    """Images for the notebooks: the real ones if there are any, else the stand-in, drawn once."""
+    patch = pytest.MonkeyPatch()
+    if "CNN_COURSE_DATA" not in os.environ:
+        from helpers import prepare_datasets
+
+        folder = tmp_path_factory.mktemp("images")
+        patch.chdir(folder)
+        prepare_datasets()
+        patch.setenv("CNN_COURSE_DATA", str(folder / "data"))
+    yield Path(os.environ["CNN_COURSE_DATA"])
+    patch.undo()
+
+
+@pytest.fixture
+def run(notebooks, data_folder, tmp_path, monkeypatch):
+    """Run the instructor's notebook with other code in some solution cells."""
+    source, release = notebooks
+    starters = {cell.metadata.nbgrader.grade_id: cell.source for cell in release.cells if "nbgrader" in cell.metadata}
+
+    def go(answers: Mapping[str, str] | None = None, seed: int = 32, tests: tuple[str, ...] = TESTS, raw=False) -> Run:
+        answers, result = dict(answers or {}), Run()
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        monkeypatch.chdir(tmp_path)
+        left = [f"{name}-test" for name in tests]
+        for number, cell in enumerate(source.cells):
+            if cell.cell_type != "code" or (not raw and "model_raw" in cell.source):
+                continue
+            about = cell.metadata.get("nbgrader", {})
+            name = about.get("grade_id", f"cell {number}")
+            code = answers.pop(name, cell.source).replace("set_random_seed(32)", f"set_random_seed({seed})")
+            if about.get("grade") and name not in left:
+                continue
+            try:
+                exec(compile(starters[name] if code == "STARTER" else code, name, "exec"), namespace)
+            except Exception as error:
+                (result.failed if about.get("grade") else result.broken)[name.removesuffix("-test")] = error
+            if name in left:
+                left.remove(name)
+            if not left:
+                break
+        plt.close("all")
+        assert not answers, f"there is no cell {list(answers)}"
+        result.values = namespace
+        return result
+
+    return go
+
+
+# --- the episode as a whole ---
+
+
+def test_the_episode_has_seven_exercises_worth_twenty_points(notebooks):
+    graded = {
+        c.metadata.nbgrader.grade_id: c for c in notebooks[0].cells if c.metadata.get("nbgrader", {}).get("grade")
+    }
+    assert set(graded) == {f"{name}-test" for name in TESTS} | set(WRITTEN)
+    assert sum(cell.metadata.nbgrader.points for cell in graded.values()) == 20
+
+
+def test_written_answers_have_a_model_answer_and_a_rubric_that_adds_up(notebooks):
+    for cell in notebooks[0].cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in WRITTEN:
+            assert "**Model answer.**" in cell.source
+            points = [int(n) for n in re.findall(r"^- (\d+) points?:", cell.source, re.MULTILINE)]
+            assert sum(points) == cell.metadata.nbgrader.points
+
+
+def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
+    text = "\n".join(cell.source for cell in notebooks[1].cells)
+    for secret in (
+        "SOLUTION",
+        "HIDDEN",
+        "Model answer",
+        "Rubric",
+        "#? ",
+        "holdout(",
+        "above_chance",
+        "images[i].numpy",
+    ):
+        assert secret not in text, secret
+
+
+def test_every_given_figure_is_followed_by_its_alternative_text(notebooks):
+    draws = re.compile(r"plt\.show\(|helpers\.(plot_|show_images)")
+    cells = notebooks[0].cells
+    for number, cell in enumerate(cells):
+        if cell.cell_type == "code" and draws.search(cell.source) and "nbgrader" not in cell.metadata:
+            assert cells[number + 1].source.startswith("*Alt text: "), cell.source
+
+
+def test_every_word_in_italics_is_in_the_glossary(notebooks, repository):
+    glossary = re.sub(r"\W+", " ", (repository / "docs" / "glossary.md").read_text(encoding="utf-8").lower())
+    for cell in notebooks[1].cells:
+        if cell.cell_type != "markdown" or "licensed under" in cell.source:
+            continue
+        for word in re.findall(r"(?<!\*)\*([a-z][a-z ]+)\*(?!\*)", cell.source):
+            if word not in EMPHASIS:
+                assert word.removesuffix("es" if word in ("classes", "batches") else "s") in glossary, word
+
+
+# Italics that stress a word and introduce none.
+EMPHASIS = {"how", "inside", "worse", "model", "which", "name", "place", "starter", "test cell", "italics"}
+
+
+def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(run):
+    outcome = run({name: "STARTER" for name in TESTS})
+    assert set(outcome.failed) == set(TESTS)
+    for name, error in outcome.failed.items():
+        assert isinstance(error, checks.NotAttempted), (name, error)
+        assert str(error).startswith("not attempted yet: ")
+    assert not set(outcome.broken) & {*TESTS, *(f"{name}-probe" for name in TESTS)}
+
+
+# --- right answers ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(32, 32 + int(os.environ.get("COURSE_SEEDS", "2"))))
+def test_the_solution_passes_with_any_seed(run, seed):
+    """Two seeds here; `COURSE_SEEDS=10 pytest tests/test_episode_01.py -k any_seed` tries ten."""
+    outcome = run(seed=seed, raw=True, tests=TESTS if seed == 32 else TESTS[:3])
+    assert not outcome.failed
+    assert not outcome.broken
+
+
+RIGHT = {
+    "subplots, images from 0 to 1, titles with numbers": {
+        "show-nine-images": """
+images, labels = next(iter(train_ds.skip(3)))
+fig, axes = plt.subplots(3, 3, figsize=(7, 7))
+for i, ax in enumerate(axes.flat):
+    ax.imshow(images[i] / 255)
+    ax.set_title(f"{i}. {class_names[int(labels[i])].upper()}", loc="left")
+""",
+    },
+    "plt.subplot as in many tutorials, figure taken afterwards": {
+        "show-nine-images": """
+plt.figure(figsize=(5, 5))
+for images, labels in train_ds.take(1):
+    for i in range(9):
+        plt.subplot(3, 3, i + 1)
+        plt.imshow(images[i].numpy().astype(int))
+        plt.title(class_names[labels[i]])
+fig = plt.gcf()
+""",
+    },
+    "the helper": {
+        "show-nine-images": """
+for images, labels in train_ds.take(1):
+    fig = helpers.show_images(images[:9], labels[:9], class_names)
+""",
+    },
+    "objects for names, more epochs, validation; a copy of the history": {
+        "compile-and-fit": """
+from types import SimpleNamespace
+model_intro.compile(keras.optimizers.Adam(), loss=keras.losses.SparseCategoricalCrossentropy(),
+                    metrics=[keras.metrics.SparseCategoricalAccuracy()])
+history_intro = model_intro.fit(train_ds, epochs=3, validation_data=val_ds, verbose=0)
+history_intro = SimpleNamespace(history=history_intro.history, epoch=history_intro.epoch, params=history_intro.params)
+""",
+        "predict-one-image": """
+import numpy as np
+images, labels = next(iter(test_ds))
+first_image, first_label = images[0].numpy(), int(labels[0])
+prediction = model_intro(first_image[None, ...])
+predicted_label = int(np.argmax(prediction))
+predicted_name = class_names[predicted_label]
+def predict_class(image):
+    return class_names[np.argmax(model_intro(np.array([image])), axis=1)[0]]
+""",
+    },
+    "one row of probabilities, an arg-maximum that kept its axis": {
+        "predict-one-image": """
+for images, labels in test_ds.take(1):
+    first_image, first_label = images[0], labels[0].numpy()
+prediction = model_intro.predict(images[:1], verbose=0)[0]
+predicted_label = tf.argmax([prediction], axis=1)
+predicted_name = class_names[predicted_label[0]]
+predict_class = lambda image: class_names[tf.argmax(model_intro(tf.expand_dims(image, 0))[0])]
+""",
+    },
+    "fitted twice by running the cell again": {
+        "compile-and-fit": """
+model_intro.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+history_intro = model_intro.fit(train_ds, verbose=0)
+history_intro = model_intro.fit(train_ds, verbose=0)
+""",
+    },
+}
+
+
+@pytest.mark.parametrize("way", RIGHT)
+def test_a_right_answer_in_another_way_passes(run, way):
+    outcome = run(RIGHT[way], tests=TESTS[:3])
+    assert not outcome.failed
+    assert not outcome.broken
+
+
+@pytest.mark.slow
+def test_a_model_saved_in_another_way_passes(run):
+    outcome = run(
+        {
+            "save-model": """
+from pathlib import Path
+Path("models").mkdir(parents=True, exist_ok=True)
+keras.saving.save_model(model_intro, Path("models", "model_intro.keras"), overwrite=True)
+"""
+        }
+    )
+    assert not outcome.failed
+
+
+# --- wrong answers: which tests fail, and what they say ---
+
+COMPILE = 'model_intro.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])\n'
+FIRST = """
+for images, labels in test_ds.take(1):
+    first_image = images[0]
+    first_label = labels[0]
+prediction = model_intro.predict(tf.expand_dims(first_image, axis=0), verbose=0)
+predicted_label = tf.argmax(prediction[0])
+predicted_name = class_names[predicted_label]
+def predict_class(image):
+    return class_names[tf.argmax(model_intro(tf.expand_dims(image, axis=0))[0])]
+"""
+GRID = """
+fig = plt.figure()
+for images, labels in train_ds.take(1):
+    for i in range(9):
+        ax = fig.add_subplot(3, 3, i + 1)
+        ax.imshow(images[i].numpy().astype("uint8"))
+        ax.set_title(class_names[labels[i]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (GRID.replace("labels[i]]", "labels[i + 1]]"), "over an image of another class"),
+        (GRID.replace("labels[i]]", "(labels[i] + 1) % 5]"), "over an image of another class"),
+        (GRID.replace("images[i]", "images[0]").replace("labels[i]", "labels[0]"), "found the same one twice"),
+        (GRID.replace("range(9)", "range(8)"), "expected 9 axes in the figure, found 8"),
+        (GRID.replace("fig = plt.figure()", "fig, axes = plt.subplots()"), "found 10; one of them holds nothing"),
+        (GRID.replace("        ax.set_title(class_names[labels[i]])\n", ""), "expected a title in each axes"),
+        (GRID.replace("class_names[labels[i]]", "int(labels[i])"), "a title that names one class"),
+        (GRID.replace("class_names[labels[i]]", '" or ".join(class_names)'), "a title that names one class"),
+        (GRID.replace("images[i]", "(255 - images[i])"), "unchanged images"),
+        (GRID + "fig = 'nine images'\n", "expected a matplotlib figure, found str"),
+        (GRID + "plt.figure()\nfig = plt.gcf()\n", "not attempted yet"),
+    ],
+)
+def test_wrong_figures_fail_and_say_why(run, code, says):
+    outcome = run({"show-nine-images": code}, tests=TESTS[:1])
+    assert says in str(outcome.failed["show-nine-images"])
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (COMPILE + "history_intro = ...", "not attempted yet: history_intro"),
+        (
+            COMPILE + "history_intro = model_intro.evaluate(train_ds, verbose=0)",
+            "expected what model.fit returns, found list",
+        ),
+        (
+            COMPILE + "history_intro = model_intro.fit(train_ds, verbose=0).history",
+            "expected what model.fit returns, found dict",
+        ),
+        (
+            "model_intro.compile(optimizer='adam', loss='sparse_categorical_crossentropy')\n"
+            "history_intro = model_intro.fit(train_ds, verbose=0)",
+            "expected the metric 'accuracy', found no metric",
+        ),
+        (
+            COMPILE.replace("adam", "sgd") + "history_intro = model_intro.fit(train_ds, verbose=0)",
+            "expected the optimizer 'adam', found 'sgd'",
+        ),
+        (
+            "other = helpers.create_model_intro()\n"
+            + COMPILE.replace("model_intro", "other")
+            + "history_intro = other.fit(train_ds, verbose=0)",
+            "found one that is not compiled yet",
+        ),
+        (
+            "other = helpers.create_model_intro()\n"
+            + COMPILE
+            + COMPILE.replace("model_intro", "other")
+            + "history_intro = other.fit(train_ds, verbose=0)",
+            "weights have never been adjusted",
+        ),
+        (
+            "model_intro = helpers.create_model_intro(num_classes=10)\n"
+            + COMPILE
+            + "history_intro = model_intro.fit(train_ds, verbose=0)",
+            "returns arrays of shape (None, 5), found (None, 10)",
+        ),
+        (
+            COMPILE + "shifted = train_ds.map(lambda images, labels: (images, (labels + 1) % 5))\n"
+            "history_intro = model_intro.fit(shifted, verbose=0)",
+            "expected an accuracy that luck can't explain",
+        ),
+        (
+            COMPILE + "from types import SimpleNamespace\nimport numpy as np\n"
+            "history_intro = SimpleNamespace(history={'loss': [1.5], 'accuracy': [0.35]})",
+            "weights have never been adjusted",
+        ),
+        ("model_intro = 'a CNN'\nhistory_intro = 'loss: 1.5, accuracy: 0.35'", "expected a Keras model, found str"),
+    ],
+)
+def test_wrong_trainings_fail_and_say_why(run, code, says):
+    outcome = run({"compile-and-fit": code}, tests=("compile-and-fit",))
+    assert says in str(outcome.failed["compile-and-fit"])
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (FIRST.replace("images[0]", "images[1]"), "first_image: expected the first image of test_ds"),
+        (FIRST.replace("test_ds", "train_ds"), "first_image: expected the first image of test_ds"),
+        (FIRST.replace("labels[0]", "labels[0] + 1"), "first_label: expected the label of first_image"),
+        (FIRST.replace("labels[0]", "class_names[labels[0]]"), "first_label: expected the number of a class"),
+        (FIRST.replace("images[0]", "images[0] / 255"), "first_image: expected the first image of test_ds, unchanged"),
+        (FIRST.replace("images[0]", "images"), "first_image: expected shape (32, 32, 3), found (32, 32, 32, 3)"),
+        (FIRST.replace("prediction = model_intro.predict(", "prediction = ("), "prediction: expected"),
+        (
+            FIRST + "prediction = [[0.6, 0.1, 0.1, 0.1, 0.1]]\npredicted_label, predicted_name = 0, 'airplane'",
+            "found other numbers",
+        ),
+        (FIRST + "predicted_label = tf.argmin(prediction[0])", "the class with the highest probability"),
+        (FIRST + "predicted_label = tf.reduce_max(prediction[0])", "predicted_label: expected a whole number"),
+        (
+            FIRST + "predicted_name = class_names[predicted_label - 1]",
+            "predicted_name: expected the class with the highest",
+        ),
+        (FIRST + "predicted_name = predicted_label", "predicted_name: expected text"),
+        (
+            FIRST + "predict_class = lambda image: predicted_name",
+            "predict_class(image): expected the class with the highest",
+        ),
+        (FIRST + "predict_class = lambda image: 0", "predict_class(image): expected text, found int"),
+        (FIRST + "def predict_class(image):\n    model_intro(image[None])", "is there a 'return' at its end"),
+        (FIRST + "def predict_class():\n    return 'cat'", "expected a function that can be called, found TypeError"),
+        (FIRST + "predict_class = predicted_name", "expected a function, found str"),
+        (FIRST + "def predict_class(image):\n    return ...", "not attempted yet: predict_class"),
+    ],
+)
+def test_wrong_predictions_fail_and_say_why(run, code, says):
+    outcome = run({"predict-one-image": code}, tests=("predict-one-image",))
+    assert says in str(outcome.failed["predict-one-image"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        (
+            {
+                "compile-and-fit": "import os\nos.makedirs('models', exist_ok=True)\n"
+                + COMPILE
+                + "model_intro.save('models/model_intro.keras')\nhistory_intro = model_intro.fit(train_ds, verbose=0)",
+                "save-model": "pass",
+            },
+            "was it saved before model_intro was trained",
+        ),
+        (
+            {
+                "compile-and-fit": COMPILE + "history_intro = ...",
+                "save-model": "import os\nos.makedirs('models', exist_ok=True)\nmodel_intro.save('models/model_intro.keras')",
+            },
+            "weights have never been adjusted",
+        ),
+        (
+            {
+                "save-model": "import os\nos.makedirs('models', exist_ok=True)\n"
+                "other = helpers.create_model_intro(num_classes=10)\nother.save('models/model_intro.keras')"
+            },
+            "same numbers",
+        ),
+    ],
+)
+def test_wrong_saved_models_fail_and_say_why(run, answers, says):
+    outcome = run(answers, tests=("save-model",))
+    assert says in str(outcome.failed["save-model"])
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("model_intro.save('model_intro.keras')", "not attempted yet: there is no file models/model_intro.keras"),
+        ("import os\nos.makedirs('models/model_intro.keras')", "expected a file, found a folder"),
+        ("import os\nos.makedirs('models')\nopen('models/model_intro.keras', 'w').close()", "found an empty file"),
+    ],
+)
+def test_files_that_are_no_saved_model_fail_and_say_why(run, code, says):
+    outcome = run({"save-model": code}, tests=("save-model",))
+    assert says in str(outcome.failed["save-model"])
+
+
+def test_no_message_of_a_failed_test_shows_a_held_out_image(run):
+    """The most that a message tells of the holdout is how many images there are and how often the model was right."""
+    keras.utils.set_random_seed(1)
+    with pytest.raises(checks.CheckError) as raised:
+        checks.above_chance(
+            keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), Shrug()]), checks.holdout()
+        )
+    assert len(str(raised.value)) < 250
+    assert "[" not in str(raised.value)
+
+
+class Shrug(keras.layers.Layer):
+    """Answers airplane, whatever it is shown."""
+
+    def call(self, flat):
+        return keras.ops.one_hot(keras.ops.zeros(keras.ops.shape(flat)[:1], dtype="int32"), 5)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 5)
