@@ -7,13 +7,12 @@ that wants a mark with its evidence, call.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import inspect
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -347,26 +346,3 @@ def _merge(first: GradedNotebook, second: GradedNotebook) -> GradedNotebook:
             second.verdicts[grade_id] = old
             cell["outputs"] = before[grade_id]["outputs"]
     return second
-
-
-@contextlib.contextmanager
-def judging(**options: Any) -> Iterator[Judge]:
-    """A judge for the length of a `with` block, in a sandbox unless `sandbox=False`; see `open_judge`."""
-    judge = open_judge(**options)
-    try:
-        yield judge
-    finally:
-        judge.close()
-
-
-def open_judge(*, sandbox: bool = True, **options: Any) -> Judge:
-    """Start a judge.
-
-    Args:
-        sandbox: Whether it runs in a sandbox of its own.
-        **options: Arguments of `Judge`.
-
-    Raises:
-        CourseError: There is no sandbox on this machine.
-    """
-    return Judge(**options)

@@ -18,18 +18,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from autograder.course import find_root
 from autograder.crossing import Bounds, file_names, free_names, plain_text
+from autograder.errors import CourseError
 from autograder.judge_process import FRAME, KEY_BYTES, MAC_BYTES, MOST_HEADER, pack, sign
+from autograder.limits import Limits
+from autograder.sandbox import Sandbox
 
 # Modules that the judge imports before it forks its first sitting, so that no notebook waits for them.
 LIGHT_MODULES: tuple[str, ...] = ()
 KERAS_MODULES: tuple[str, ...] = ("tensorflow", "keras", "helpers", "helpers.checks")
 _NEEDS_KERAS = re.compile(r"\b(tensorflow|keras|helpers|checks|model|dataset|ds)\b|_ds\b|model_")
+
+
+# A sandbox dies with the thread that started it (`PR_SET_PDEATHSIG`), so one thread that lives as long as the grader
+# starts all of them.
+_LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="judge-launcher")
 
 
 class GraderFailed(Exception):
@@ -176,7 +186,8 @@ class Judge:
         if self.cwd is None:
             self._folder = tempfile.TemporaryDirectory(prefix="judge-")
         argv = [sys.executable, "-I", "-m", "autograder.judge_process"]
-        self._process = self.launch(
+        self._process = _LAUNCHER.submit(
+            self.launch,
             self.command(argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -184,7 +195,7 @@ class Judge:
             cwd=self.cwd or self._folder.name,
             env=self.environment,
             start_new_session=True,
-        )
+        ).result()
         assert self._process.stdin is not None and self._process.stdout is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -351,5 +362,81 @@ def _accept(said: dict[str, Any]) -> dict[str, Any]:
 
 def bare_environment() -> dict[str, str]:
     """The environment of a judge that runs without a sandbox: what it needs and nothing more."""
-    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CNN_COURSE_DATA", "CNN_COURSE_HOLDOUT")
+    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR")
     return {"HOME": "/nonexistent", **{name: os.environ[name] for name in kept if name in os.environ}}
+
+
+@dataclass(frozen=True)
+class CourseImages:
+    """Where the images of the course are.
+
+    Attributes:
+        data: The folder `cifar10_images_small`, for both kernels; None if there is none yet.
+        holdout: The held-out images, for the judge alone; None if there are none.
+    """
+
+    data: Path | None = None
+    holdout: Path | None = None
+
+    @classmethod
+    def find(cls, root: Path | None = None) -> CourseImages:
+        """Look where `helpers.data` looks, and in `data/` of the course folder.
+
+        Args:
+            root: The course folder; found from the working directory if None.
+
+        Raises:
+            CourseError: An environment variable names a place where no images are.
+        """
+        from helpers import data as images
+
+        def holdout() -> Path | None:
+            with contextlib.suppress(images.DataError):
+                return images.find_holdout().resolve()
+            return None
+
+        try:
+            found = images.find_data()
+        except images.DataError as error:
+            raise CourseError(str(error)) from None
+        if found is None:
+            with contextlib.suppress(CourseError, images.DataError):
+                found = images.find_data((root or find_root()) / "data")
+        beside = holdout()
+        if beside is None and found is not None and (found.parent / "holdout").is_dir():
+            beside = (found.parent / "holdout").resolve()
+        return cls(found and found.resolve(), beside)
+
+
+def open_judge(*, sandbox: bool = True, images: CourseImages | None = None, **options: Any) -> Judge:
+    """Start a judge.
+
+    Args:
+        sandbox: Whether it runs in a sandbox of its own.
+        images: Where the images of the course are; found if None.
+        **options: Arguments of `Judge`.
+
+    Raises:
+        CourseError: There is no sandbox on this machine.
+    """
+    images = images or CourseImages.find()
+    limits: JudgeLimits = options.setdefault("limits", JudgeLimits())
+    if sandbox:
+        policy = Sandbox(
+            limits=Limits(
+                memory_bytes=limits.memory_bytes,
+                cpu_seconds=24 * 3600,  # one judge may serve a whole class; a test has a limit in wall time
+                file_bytes=max(limits.bounds.value_bytes, 256 << 20),
+                work_bytes=1 << 30,
+            ),
+            data=images.data,
+            holdout=images.holdout,
+            packages=("autograder", "helpers"),
+        )
+        return Judge(command=policy.command, **options)
+    environment = bare_environment()
+    if images.data is not None:
+        environment["CNN_COURSE_DATA"] = str(images.data.parent)
+    if images.holdout is not None:
+        environment["CNN_COURSE_HOLDOUT"] = str(images.holdout)
+    return Judge(environment=environment, **options)

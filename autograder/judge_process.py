@@ -253,7 +253,7 @@ class Sitting:
 
         bounds = Bounds(**header["bounds"])
         if header.get("memory"):
-            resource.setrlimit(resource.RLIMIT_DATA, (header["memory"], header["memory"]))
+            _limit_memory(header["memory"])
         try:
             body, last = compile_cell(header["source"])
         except SyntaxError as error:
@@ -369,6 +369,13 @@ def _failed(name: str, message: str) -> dict[str, Any]:
 
 def _grader_failed(message: str) -> dict[str, Any]:
     return {"kind": "grader failed", "message": message[:2000]}
+
+
+def _limit_memory(most: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)  # a sandbox may have set a lower one already
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _fix_seeds(seed: int) -> None:

@@ -21,8 +21,8 @@ from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Bool, Dict, Float, Integer
 
 from autograder import runlog
-from autograder.engine import GradedNotebook, Verdict, grade_notebook, is_test_cell, open_judge
-from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, modules_for
+from autograder.engine import GradedNotebook, Verdict, grade_notebook, is_test_cell
+from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, modules_for, open_judge
 
 RESOURCE = "autograder_verdicts"
 

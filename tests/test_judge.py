@@ -18,21 +18,26 @@ from autograder.judge import (
     KERAS_MODULES,
     LIGHT_MODULES,
     Answer,
+    CourseImages,
     GraderFailed,
     Judge,
     JudgeLimits,
     Question,
     modules_for,
+    open_judge,
 )
 from autograder.judge_process import KEY_BYTES, pack, sign
 
 LIMITS = JudgeLimits(cell_seconds=20)
 
 
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    """A judge that has imported NumPy and no Keras."""
-    with Judge(modules=LIGHT_MODULES, limits=LIMITS) as judge:
+@pytest.fixture(scope="module", params=["bare", "in the sandbox"])
+def judge(request, tmp_path_factory) -> Iterator[Judge]:
+    """A judge that has imported NumPy and no Keras, without and with its sandbox."""
+    sandbox = request.param == "in the sandbox"
+    if sandbox:
+        request.getfixturevalue("needs_bubblewrap")
+    with open_judge(sandbox=sandbox, images=CourseImages(), modules=LIGHT_MODULES, limits=LIMITS) as judge:
         yield judge
 
 
@@ -330,6 +335,7 @@ def test_a_sitting_cannot_look_into_the_keeper(judge):
 
 def test_closing_leaves_no_process_and_no_file_behind(tmp_path):
     judge = Judge(modules=LIGHT_MODULES, limits=LIMITS, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
     answer = ask(judge, "import os, subprocess, sys\nsubprocess.Popen(['sleep', '300'])\nprint(os.getpid())")
     sitting = int(answer.stdout)
     judge.close()
@@ -359,9 +365,9 @@ def test_a_judge_for_plain_data_needs_no_keras():
 
 
 @pytest.fixture(scope="module")
-def keras_judge() -> Iterator[Judge]:
-    """A judge that has imported Keras before its first sitting."""
-    with Judge(modules=("tensorflow", "keras"), limits=JudgeLimits()) as judge:
+def keras_judge(needs_bubblewrap) -> Iterator[Judge]:
+    """A judge in its sandbox that has imported what test cells need before its first sitting."""
+    with open_judge(limits=JudgeLimits()) as judge:
         yield judge
 
 
