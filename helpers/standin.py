@@ -114,12 +114,12 @@ class _Sketch:
 
     def __init__(self, canvas: Image.Image, rng: np.random.Generator) -> None:
         self._draw = ImageDraw.Draw(canvas)
-        size = _CANVAS / 2 * rng.uniform(0.62, 1.12)
+        size = _CANVAS / 2 * rng.uniform(0.52, 1.15)
         stretch = rng.uniform(0.85, 1.18)
         self._scale = np.array([size * stretch, size / stretch])
         self._flip = rng.choice([-1.0, 1.0])
-        self._centre = _CANVAS / 2 + rng.uniform(-0.13, 0.13, 2) * _CANVAS
-        self.tilt(rng.normal(0, 7))
+        self._centre = _CANVAS / 2 + rng.uniform(-0.18, 0.18, 2) * _CANVAS
+        self.tilt(rng.normal(0, 10))
 
     def tilt(self, degrees: float) -> None:
         """Turn everything drawn from here on, against the upright."""
@@ -424,11 +424,11 @@ _POSES: dict[str, tuple[_Pose, ...]] = {
 # How often a class is seen before sky, foliage, ground, wall, road; as in photographs, none of them tells for sure.
 _SCENES = ("sky", "foliage", "ground", "wall", "road")
 _SEEN_BEFORE = {
-    "airplane": (0.62, 0.06, 0.08, 0.08, 0.16),
-    "bird": (0.36, 0.34, 0.18, 0.08, 0.04),
-    "cat": (0.04, 0.18, 0.30, 0.40, 0.08),
-    "dog": (0.06, 0.22, 0.34, 0.28, 0.10),
-    "truck": (0.22, 0.10, 0.14, 0.12, 0.42),
+    "airplane": (0.70, 0.04, 0.06, 0.06, 0.14),
+    "bird": (0.32, 0.42, 0.16, 0.07, 0.03),
+    "cat": (0.02, 0.14, 0.30, 0.48, 0.06),
+    "dog": (0.04, 0.20, 0.40, 0.28, 0.08),
+    "truck": (0.20, 0.08, 0.12, 0.10, 0.50),
 }
 
 
@@ -437,7 +437,7 @@ def _scene_colours(scene: str, rng: np.random.Generator) -> tuple[Colour, Colour
     light = rng.uniform(0.45, 1.0)
     sky = _hsv(rng.normal(0.58, 0.05), rng.uniform(0.05, 0.6), rng.uniform(0.55, 1.0))
     if scene == "sky":
-        return sky, _hsv(rng.normal(0.57, 0.12), rng.uniform(0.0, 0.4), rng.uniform(0.5, 1.0))
+        return sky, _hsv(rng.normal(0.57, 0.06), rng.uniform(0.0, 0.4), rng.uniform(0.6, 1.0))
     if scene == "foliage":
         return _hsv(rng.normal(0.28, 0.05), rng.uniform(0.2, 0.7), light * 0.7), _hsv(
             rng.normal(0.25, 0.06), 0.5, light * 0.6
@@ -467,7 +467,7 @@ def _background(name: str, rng: np.random.Generator) -> Image.Image:
     pixels += np.asarray(Image.fromarray(blotches).resize((SIZE, SIZE), Image.Resampling.BICUBIC))[..., None]
     canvas = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
-    for _ in range(rng.poisson(3.0)):
+    for _ in range(rng.poisson(3.5)):
         u, v = rng.uniform(-0.1, 1.1, 2) * SIZE
         width, height = rng.uniform(0.04, 0.45, 2) * SIZE
         colour = _hsv(rng.random(), rng.uniform(0, 0.7), rng.uniform(0.2, 1.0))
@@ -488,6 +488,6 @@ def _camera(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
     light = _ACROSS[None, :] * math.cos(angle) + _ACROSS[:, None] * math.sin(angle)
     pixels = pixels * (1 + rng.uniform(0, 0.35) * light)[..., None]
     pixels = pixels * rng.normal(1, 0.06, 3)
-    pixels = (pixels - 128) * rng.uniform(0.6, 1.15) + 128 + rng.normal(-8, 22)
+    pixels = (pixels - 128) * rng.uniform(0.75, 1.35) + 128 + rng.normal(-8, 25)
     grain = rng.normal(0, rng.uniform(2, 12), (SIZE, SIZE, 1)) + rng.normal(0, rng.uniform(1, 6), (SIZE, SIZE, 3))
     return Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
