@@ -17,15 +17,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader import utils as nbgrader_utils
 
 from autograder import collect
 from autograder.crossing import plain_text
-from autograder.errors import CourseError
 from autograder.judge import Answer, GraderFailed, Judge, Question
-from autograder.student import StudentClient
+from autograder.sandbox import SandboxUnavailable
+from autograder.student import StudentClient, is_test_cell
 
 State = Literal["passed", "failed", "partial", "grader failed"]
 
@@ -93,16 +93,6 @@ class GradedNotebook:
         return sum(v.score or 0.0 for v in self.verdicts.values())
 
 
-def is_test_cell(cell: NotebookNode) -> bool:
-    """Whether the judge marks this cell: locked, graded code that is not a solution."""
-    return (
-        cell.cell_type == "code"
-        and bool(nbgrader_utils.is_grade(cell))
-        and not nbgrader_utils.is_solution(cell)
-        and not nbgrader_utils.is_task(cell)
-    )
-
-
 class ValuesUnreadable(Exception):
     """The student kernel did not hand over its values; the message ends 'could not be read: ...'."""
 
@@ -123,6 +113,11 @@ class GradingClient(StudentClient):
         self.collect_seconds = collect_seconds
         self.verdicts: dict[str, Verdict] = {}
         self._sitting = False
+
+    async def _start(self) -> None:
+        """Start a kernel whose random numbers are the same every time."""
+        await super()._start()
+        await self.run_hidden(seeding_code(self.judge.limits.seed), timeout=60)
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
         """Judge one test cell and write the outcome into it.
@@ -180,38 +175,26 @@ class GradingClient(StudentClient):
             "files": question.files,
             "nonce": question.nonce,
             "bounds": self.judge.limits.bounds.to_dict(),
-            "outbox": str(getattr(self, "outbox_inside", "/outbox")),
+            "outbox": self.outbox_inside,
         }
-        outbox, most = Path(self.outbox), self.judge.limits.bounds.bundle_bytes
+        outbox, most = self.outbox, self.judge.limits.bounds.bundle_bytes
         with outbox.open("r+b") as file:
             file.truncate(0)
         reply: Mapping[str, Any] = {}
         try:
             reply = await self.run_hidden(collecting_code(request), timeout=self.collect_seconds)
-        except CourseError:
-            raise
         except TimeoutError:
             raise ValuesUnreadable(f"copying them took more than {self.collect_seconds:g} s") from None
-        except Exception as error:
-            raise ValuesUnreadable(_why_unreadable(error, self.collect_seconds)) from None
+        except DeadKernelError as error:
+            raise ValuesUnreadable(f"{plain_text(error, 300)}".rstrip(".")) from None
         with outbox.open("rb") as file:
             bundle = file.read(most + 1)
         if not bundle:
-            content = reply.get("content", reply) or {}
-            what = plain_text(f"{content.get('ename', '')}: {content.get('evalue', '')}", 200)
-            raise ValuesUnreadable(f"copying them failed ({what})" if content.get("ename") else "nothing arrived")
+            what = plain_text(f"{reply.get('ename')}: {reply.get('evalue')}", 200)
+            raise ValuesUnreadable(f"copying them failed ({what})" if reply.get("ename") else "nothing arrived")
         if len(bundle) > most:
             raise ValuesUnreadable(f"together they are larger than {most >> 20} MB")
         return bundle
-
-
-def _why_unreadable(error: Exception, seconds: float) -> str:
-    name = type(error).__name__
-    if "Timeout" in name:
-        return f"copying them took more than {seconds:g} s"
-    if "Dead" in name:
-        return "the kernel died while they were copied"
-    return f"the kernel did not answer ({name})"
 
 
 def _empty_bundle(nonce: str) -> bytes:
@@ -228,6 +211,41 @@ def collecting_code(request: Mapping[str, Any]) -> str:
     b = "__import__('builtins')"
     space = f"{{'REQUEST': {dict(request)!r}, 'NAMESPACE': {b}.globals(), '__name__': 'collect'}}"
     return f"{b}.exec({b}.compile({_COLLECT_SOURCE!r}, '<collect>', 'exec'), {space})"
+
+
+_SEEDING = """
+import importlib.util, random, sys
+
+def seed_numpy(module): module.random.seed(SEED)
+def seed_tensorflow(module): module.random.set_seed(SEED)
+waiting = {"numpy": seed_numpy, "tensorflow": seed_tensorflow}
+
+class Seeding:
+    def find_spec(self, name, path=None, target=None):
+        seed = waiting.pop(name, None)
+        spec = seed and importlib.util.find_spec(name)
+        if not spec or not spec.loader: return None
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            seed(module)
+        spec.loader.exec_module = exec_module
+        return spec
+
+random.seed(SEED)
+for name in [name for name in waiting if name in sys.modules]:
+    waiting.pop(name)(sys.modules[name])
+sys.meta_path.insert(0, Seeding())
+"""
+
+
+def seeding_code(seed: int) -> str:
+    """Code that seeds Python's random numbers, and NumPy's and TensorFlow's as soon as a notebook imports them.
+
+    A notebook that sets its own seed is not touched by it. Importing TensorFlow here would cost seconds, also where no
+    cell needs it.
+    """
+    return f"exec({_SEEDING!r}, {{'SEED': {seed}}})"
 
 
 def weigh(grade_id: str, answer: Answer, points: float) -> Verdict:
@@ -316,7 +334,7 @@ def _run_once(
     client, reason = make_client(notebook, judge=judge, **options), "the notebook was not run to this cell"
     try:
         client.execute()
-    except CourseError:
+    except SandboxUnavailable:
         raise
     except Exception as error:  # one bad notebook never stops a batch
         reason = f"the notebook could not be run: {type(error).__name__}: {plain_text(error, 300)}"

@@ -21,8 +21,9 @@ from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Bool, Dict, Float, Integer
 
 from autograder import runlog
-from autograder.engine import GradedNotebook, Verdict, grade_notebook, is_test_cell
-from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, modules_for, open_judge
+from autograder.engine import GradedNotebook, Verdict, grade_notebook
+from autograder.judge import KERAS_MODULES, CourseImages, Judge, JudgeLimits, modules_for, open_judge
+from autograder.student import is_test_cell
 
 RESOURCE = "autograder_verdicts"
 
@@ -134,6 +135,7 @@ class JudgedExecute(NbGraderPreprocessor):
             collect_seconds=self.collect_timeout,
             resources=resources,
             sandbox=self.sandbox,
+            data=CourseImages.find().data,
             parent=self,
             **self.client_options,
         )

@@ -12,8 +12,11 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.utils import determine_grade
 
-from autograder.engine import GradedNotebook, GradingClient, Verdict, grade_notebook, is_test_cell, weigh
+from autograder.engine import GradedNotebook, GradingClient, Verdict, grade_notebook, weigh
+from autograder.errors import CourseError
 from autograder.judge import LIGHT_MODULES, Answer, GraderFailed, Judge, JudgeLimits
+from autograder.sandbox import SandboxUnavailable
+from autograder.student import is_test_cell
 
 LIMITS = JudgeLimits(cell_seconds=20)
 
@@ -216,7 +219,7 @@ def test_an_attack_earns_nothing_and_a_later_right_answer_is_not_lost(grade, att
 UNREADABLE = {
     "a kernel that dies while it is asked": (
         "import math, os\nmath.isfinite = lambda value: os._exit(1)",
-        "Your values could not be read: the kernel died while they were copied",
+        "Your values could not be read: The kernel ended here",
     ),
     "a kernel that hangs while it is asked": (
         "import math, time\nmath.isfinite = lambda value: time.sleep(3600)",
@@ -308,10 +311,24 @@ def test_two_test_cells_with_one_id_are_reported(grade):
     assert states(graded) == {"a": "grader failed"}
 
 
-def test_a_kernel_that_cannot_start_is_the_graders_failure_in_every_cell(grade):
-    graded = grade("total = 6", ("a", "assert total == 6"), kernel_name="no-such-kernel")
+def test_a_kernel_that_cannot_start_is_the_graders_failure_in_every_cell(judge):
+    class Broken(GradingClient):
+        async def _start(self):
+            raise CourseError("no kernel today")
+
+    graded = grade_notebook(notebook("x = 1", ("a", "assert x")), judge, make_client=Broken, sandbox=False)
     assert states(graded) == {"a": "grader failed"}
-    assert graded.verdicts["a"].score is None
+    assert "no kernel today" in graded.verdicts["a"].message
+    assert graded.attempts == 2
+
+
+def test_without_a_sandbox_nothing_is_graded(judge):
+    class Open(GradingClient):
+        async def _start(self):
+            raise SandboxUnavailable("install bubblewrap")
+
+    with pytest.raises(SandboxUnavailable, match="install bubblewrap"):
+        grade_notebook(notebook(("a", "assert True")), judge, make_client=Open)
 
 
 def test_a_verdict_that_one_of_two_runs_reached_counts(judge, tmp_path):
