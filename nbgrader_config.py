@@ -26,8 +26,22 @@ c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 
+# What an instructor's own run left beside a notebook, and what a student's did, must not pass for what a notebook does.
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "models", "data"]
+
 # Submissions are repaired from the release before nbgrader sees them: see docs/repair.md.
 c.Autograde.exporter_class = "autograder.exporter.RepairingExporter"
+
+# Students' cells run in a sandbox, test cells before the judge, and points need its evidence: see docs/judge.md.
+c.Autograde.autograde_preprocessors = [
+    "autograder.preprocessors.JudgedExecute",
+    "nbgrader.preprocessors.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor",
+    "nbgrader.preprocessors.LimitOutput",
+    "autograder.preprocessors.RecordMarks",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 
 # Feedback shows what a test says, never the test; nothing that a student put out can act in a browser.
 c.GenerateFeedback.preprocessors = [

@@ -24,6 +24,8 @@ from autograder.errors import CourseError
 from autograder.runlog import event
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# What running a notebook leaves beside it.
+LEFTOVERS = ("models", "data")
 NBGRADER_DEFAULTS = {"schema_version": 3, "grade": False, "solution": False, "locked": False, "task": False}
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 SECRET_MARKS = (
@@ -113,7 +115,7 @@ def companions(episode: Episode) -> dict[Path, bytes]:
         for path in sorted(origin.rglob("*"))
         if path.is_file()
         and path not in (episode.text, episode.source)
-        and not any(part.startswith((".", "__")) for part in path.relative_to(origin).parts)
+        and not any(part.startswith((".", "__")) or part in LEFTOVERS for part in path.relative_to(origin).parts)
     ]
     return {
         folder / path.relative_to(origin): path.read_bytes()

@@ -102,18 +102,18 @@ def grade(
                 "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
                 "submitted/ada/01-introduction/01-introduction.ipynb."
             )
-    if no_sandbox:
-        out.print("[bold]Warning:[/] no sandbox. Students' code runs with your rights on this machine.")
     troubled = 0
     for one in chosen:
         grading = prepare(one, split_names(students), force=force, sandbox=not no_sandbox)
+        if not grading.sandbox:
+            out.print("[bold]Warning:[/] no sandbox. Students' code runs with your rights on this machine.")
         results = []
         with steps(f"Grading {one.name}", len(grading.students)) as done:
             for result in grading:
                 results.append(result)
                 done(result_line(result))
         troubled += sum(result.needs_a_person for result in results)
-        page = write_report(root / "export" / one.name / "report.html", one.name, results, sandbox=not no_sandbox)
+        page = write_report(root / "export" / one.name / "report.html", one.name, results, sandbox=grading.sandbox)
         waiting = sum(mark.state == "needs manual grading" for result in results for mark in result.marks)
         out.print(f"Class report: {page.relative_to(root)}")
         if waiting:
@@ -188,10 +188,11 @@ def demo(
         for result in grading:
             results.append(result)
             done(result_line(result))
-    compared = [list(compare(sample, result)) for sample, result in zip(samples, results, strict=True)]
+    by_name = {result.student: result for result in results}
+    compared = [list(compare(sample, by_name[sample.name])) for sample in samples]
     print_comparison(samples, compared)
     pages = list(write_feedback(grading.episode))
-    report = write_report(grading.episode.root / "report.html", grading.episode.name, results, sandbox=not no_sandbox)
+    report = write_report(grading.episode.root / "report.html", grading.episode.name, results, sandbox=grading.sandbox)
     out.print(f"Class report:  {report.relative_to(root)}")
     out.print(f"Feedback page: {pages[-1].path.relative_to(root)}, and one like it for each of the others")
     wrong = [(sample, one) for sample, found in zip(samples, compared, strict=True) for one in found if not one.agrees]
@@ -230,10 +231,10 @@ def print_comparison(samples: list[Sample], compared: list[list[Comparison]]) ->
     """Show what each sample got for each exercise; where that is not as it should be, the expected mark beside it."""
     longest = max(compared, key=len)
     table = Table(title="Marks of the sample class", title_justify="left")
-    table.add_column("submission", no_wrap=True)
+    table.add_column("submission", min_width=30)
     for one in longest:
         if ", message" not in one.exercise:
-            table.add_column(one.exercise.replace("-", " "), justify="center")
+            table.add_column(one.exercise.replace("-", "\n"), justify="center", vertical="middle", min_width=9)
     for sample, found in zip(samples, compared, strict=True):
         cells = [
             one.actual if one.agrees else f"[red]{escape(one.actual)}, not {escape(one.expected)}[/]"

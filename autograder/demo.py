@@ -111,9 +111,8 @@ def make_scratch(root: Path, episode: Episode, scratch: Path) -> Episode:
     scratch.mkdir(parents=True)
     (scratch / SCRATCH_MARK).touch()
     shutil.copy(root / CONFIG_NAME, scratch)
-    for step in ("course", "source"):
-        if (root / step / episode.name).is_dir():
-            shutil.copytree(root / step / episode.name, scratch / step / episode.name)
+    origin = episode.text if episode.text.is_file() else episode.source
+    shutil.copytree(origin.parent, scratch / origin.parent.relative_to(root))
     return find_episode(scratch, episode.name)
 
 
@@ -151,9 +150,8 @@ def find_images(root: Path) -> None:
     Raises:
         CourseError: `CNN_COURSE_DATA` names a folder that holds none, or the stand-in cannot be written.
     """
-    from helpers.standin import draw_standin
-
     from helpers import data
+    from helpers.standin import draw_standin
 
     try:
         folder = data.find_data() or draw_standin(root / "data")

@@ -20,6 +20,7 @@ from autograder.build import build, nbgrader_log, read_notebook, register_assign
 from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
 from autograder.runlog import event
+from autograder.sandbox import require_sandbox
 from autograder.staging import survey
 
 State = Literal["marked", "needs manual grading", "grader failed"]
@@ -236,11 +237,15 @@ def prepare(episode: Episode, students: Sequence[str] = (), *, force: bool = Fal
         episode: The episode.
         students: Whom to grade; everyone who handed in when empty.
         force: Grade again what was graded before.
-        sandbox: Run students' code in the sandbox.
+        sandbox: Run students' code in the sandbox, unless the course's configuration says not to.
 
     Raises:
         CourseError: Nobody has handed in, a student named has not, or there is no sandbox on this machine.
     """
+    settings = load_config(episode.root).JudgedExecute
+    sandbox = sandbox and not ("sandbox" in settings and settings.sandbox is False)
+    if sandbox:
+        require_sandbox()
     handed_in = submitting_students(episode)
     if not handed_in:
         raise CourseError(
