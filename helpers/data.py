@@ -1,298 +1,272 @@
-"""Find the course's images and hand them to a model.
+"""The images of the course: where they are, whether they are sound, and as datasets that a model can read.
 
-The images lie in one folder for each split and, in it, one folder for each class:
-`cifar10_images_small/{train,val,test}/{airplane,bird,cat,dog,truck}/`.
+They stand in `cifar10_images_small/{train,val,test}/{airplane,bird,cat,dog,truck}/`. Where there are none,
+`helpers.standin` draws a stand-in of the same layout.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from helpers import standin
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-DATA_FOLDER = standin.DATA_FOLDER
-HOLDOUT_FOLDER = standin.HOLDOUT_FOLDER
-CLASS_NAMES = standin.CLASS_NAMES
-SPLITS = ("train", "val", "test")
+CLASS_NAMES = ("airplane", "bird", "cat", "dog", "truck")
+"""The classes, in the order of their numbers: airplane is 0, truck is 4."""
 
-# What Keras reads; it passes over every other file without a word.
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-# Files that file managers leave behind, and that are no reason to stop.
-_LEFT_BY_SYSTEM = ("thumbs.db", "desktop.ini")
+SPLITS = ("train", "val", "test")
+"""The folders that students get. Graders have a fourth, `holdout`."""
+
+FOLDER_NAME = "cifar10_images_small"
+STANDIN_MARKER = "STAND-IN.txt"
+"""A file of this name in the folder says that its images are drawn."""
+
+DATA_VARIABLE = "CNN_COURSE_DATA"
+HOLDOUT_VARIABLE = "CNN_COURSE_HOLDOUT"
+
+_IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+_FIRST_BYTES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+# What desktops leave behind in folders that somebody looked at.
+_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+_AGAIN = (
+    f"Images stand in a folder for each split ({', '.join(SPLITS)}) and in it for each class "
+    f"({', '.join(CLASS_NAMES)}). Check the path, or get the images again (`autograder data`)."
+)
 
 
 class DataError(ValueError):
-    """The images cannot be found or read. The message names the path, what was expected, and what to do next."""
+    """The images are not there, or not as they should be. The message names the path and the next step."""
 
 
 def prepare_datasets(
-    directory: str | Path | None = None,
+    directory: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] = (32, 32),
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     seed: int = 32,
 ) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
-    """Load the course's images as three datasets: for training, for validation and for the final test.
+    """Read the course's images, and return them as three datasets.
 
-    The training set comes in a new order each time it is read, but `seed` makes the orders the same on every run. The
-    other two always come in the same order. The files are read once, here; after that the images stay in memory.
+    Every file is read once, here; later passes over the datasets come from memory.
 
     Args:
-        directory: The folder that holds `cifar10_images_small/`, or that folder itself. When None, the images are
-            looked for where `$CNN_COURSE_DATA` says, then in `data/` in the working directory or above it. Where there
-            are none at all, pictures drawn by code stand in for them.
-        image_size: Height and width in pixels; images of another size are resized.
-        batch_size: How many images come in one batch.
-        seed: Decides the order of the training images.
+        directory: The folder that holds `cifar10_images_small`, or that folder itself. By default, the folder that
+            the environment variable `CNN_COURSE_DATA` names, else `data/` in the working folder or a folder above
+            it. Where there is none at all, a stand-in is drawn into `data/`, and a printed line says so.
+        image_size: Height and width, in pixels, that images are resized to.
+        batch_size: How many images come at a time; `None` for one by one, without a batch axis.
+        seed: Decides the order of the training images. They come in a new order at each pass; the same seed gives the
+            same orders.
 
     Returns:
-        `(train_ds, val_ds, test_ds)`. Each yields batches `(images, labels)`: images are float32 of shape
-        `(batch, height, width, 3)` with values from 0 to 255, labels are int32 of shape `(batch,)`. Each has the
-        attribute `class_names`, so that `class_names[label]` is the name of a class.
+        `(train_ds, val_ds, test_ds)`. Each gives pairs of images, float32 of shape `(batch, height, width, 3)` with
+        values from 0 to 255, and class numbers, int32 of shape `(batch,)`; and has the attribute `class_names`. The
+        validation and test images always come in the same order, class by class.
 
     Raises:
-        DataError: A folder is missing, empty or unexpected, or a file is not an image that can be read.
+        DataError: If a folder or class is missing or empty, if there is a class too many, or if a file is damaged or
+            no image. The message names it.
 
     Example:
         >>> train_ds, val_ds, test_ds = prepare_datasets()
         Found 1000 files belonging to 5 classes.
         Found 250 files belonging to 5 classes.
         Found 250 files belonging to 5 classes.
-        >>> train_ds.class_names
-        ['airplane', 'bird', 'cat', 'dog', 'truck']
     """
     folder = find_data(directory)
-    if standin.is_standin(folder):
-        print(standin.NOTICE)
-    for split in SPLITS:  # a mistake in the last split is told before the first is read
-        check_split(folder / split)
-    train_ds, val_ds, test_ds = (
-        load_images(folder / split, image_size, batch_size, shuffle=split == "train", seed=seed) for split in SPLITS
-    )
-    return train_ds, val_ds, test_ds
+    if folder is None:
+        folder = _draw_standin()
+    if is_standin(folder):
+        print(
+            f"Note: the images in {folder} are a stand-in, drawn by code. "
+            f"For the real ones run `autograder data`, or set {DATA_VARIABLE} to the folder that holds {FOLDER_NAME}.",
+            flush=True,
+        )
+    for split in SPLITS:
+        _check_split(folder / split)
+    train, val, test = (_read(folder / split, image_size) for split in SPLITS)
+    train = train.shuffle(len(train), seed=seed, reshuffle_each_iteration=True)
+    return _finish(train, batch_size), _finish(val, batch_size), _finish(test, batch_size)
 
 
-def find_data(directory: str | Path | None = None) -> Path:
-    """Find the folder `cifar10_images_small`; draw the stand-in into `./data` if nothing says where images are.
+def find_data(directory: str | os.PathLike[str] | None = None) -> Path | None:
+    """Find the folder `cifar10_images_small`.
 
     Args:
-        directory: Where to look, and nowhere else: the folder itself, or the folder that holds it. When None:
-            `$CNN_COURSE_DATA`, else `data/` in the working directory or the nearest folder above that has one.
+        directory: The folder that holds it, or the folder itself. By default it is looked for where
+            `prepare_datasets` says.
 
     Returns:
-        The absolute path of `cifar10_images_small`.
+        The folder that holds `train`, `val` and `test`; or `None` if no place was named and none was found.
 
     Raises:
-        DataError: The place that was named holds no such folder, or the stand-in cannot be written.
+        DataError: If a place was named, by the argument or by `CNN_COURSE_DATA`, and the images are not there.
     """
     if directory is not None:
-        return _data_in(Path(directory).expanduser(), f"directory={str(directory)!r}")
-    if named := os.environ.get("CNN_COURSE_DATA"):
-        return _data_in(Path(named).expanduser(), f"CNN_COURSE_DATA={named}")
+        return _folder_in(Path(directory), "the argument directory")
+    if named := os.environ.get(DATA_VARIABLE):
+        return _folder_in(Path(named), f"the environment variable {DATA_VARIABLE}")
     here = Path.cwd()
     for parent in (here, *here.parents):
-        if (found := parent / "data" / DATA_FOLDER).is_dir():
-            return found
-    try:
-        return standin.draw(here / "data", holdout=False)
-    except OSError as problem:
-        raise DataError(
-            f"There are no images here, and pictures to stand in for them cannot be written to {here / 'data'}: "
-            f"{problem.strerror or problem}. Work in a folder that you may write to, or set CNN_COURSE_DATA to the "
-            f"folder that holds {DATA_FOLDER}."
-        ) from problem
+        if (folder := parent / "data" / FOLDER_NAME).is_dir():
+            return folder
+    return None
 
 
 def find_holdout() -> Path:
-    """Find the held-out images that only graders have: `$CNN_COURSE_HOLDOUT`, else `holdout/` beside the data folder.
+    """Find the held-out images, which only graders have.
 
     Returns:
-        The absolute path of a folder that holds the five class folders.
+        The folder that holds the five class folders: what the environment variable `CNN_COURSE_HOLDOUT` names, else
+        `holdout/` beside `cifar10_images_small/`, else `holdout/` in it.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: If there is none, or if one of its classes is missing or empty, or if there is one too many.
     """
-    if named := os.environ.get("CNN_COURSE_HOLDOUT"):
-        folder = Path(named).expanduser().absolute()
-        if not folder.is_dir():
+    if named := os.environ.get(HOLDOUT_VARIABLE):
+        holdout = Path(named).expanduser()
+        if not holdout.is_dir():
             raise DataError(
-                f"CNN_COURSE_HOLDOUT={named} is not a folder. Expected the folder of held-out images, which holds the "
-                f"folders {', '.join(CLASS_NAMES)}."
+                f"{holdout}: no such folder. The environment variable {HOLDOUT_VARIABLE} names it; it should hold the "
+                f"class folders {', '.join(CLASS_NAMES)}. Correct the variable, or unset it."
             )
-        return folder
-    data = find_data()
-    places = (data.parent / HOLDOUT_FOLDER, data / HOLDOUT_FOLDER)
-    for folder in places:
-        if folder.is_dir():
-            return folder
-    if standin.is_standin(data):
-        try:
-            return standin.draw_holdout(data.parent)
-        except OSError as problem:
+    else:
+        folder = find_data()
+        if folder is None:
             raise DataError(
-                f"The held-out pictures cannot be written to {places[0]}: {problem.strerror or problem}."
-            ) from problem
+                f"data/holdout: no held-out images here or in a folder above {Path.cwd()}. "
+                f"Run `autograder data`, or set {HOLDOUT_VARIABLE} to their folder."
+            )
+        places = (folder.parent / "holdout", folder / "holdout")
+        holdout = next((place for place in places if place.is_dir()), places[0])
+        if not holdout.is_dir():
+            raise DataError(
+                f"{holdout}: no held-out images, neither there nor in {places[1]}. "
+                f"Run `autograder data`, or set {HOLDOUT_VARIABLE} to their folder."
+            )
+    _check_split(holdout)
+    return holdout
+
+
+def is_standin(folder: Path) -> bool:
+    """Whether the images in this folder, as `find_data` returns it, are drawn by code."""
+    return (folder / STANDIN_MARKER).is_file()
+
+
+def _folder_in(place: Path, named_by: str) -> Path:
+    place = place.expanduser()
+    if (place / FOLDER_NAME).is_dir():
+        return place / FOLDER_NAME
+    if any((place / split).is_dir() for split in SPLITS):
+        return place
+    found = "it has no such folder in it" if place.is_dir() else "there is no such place"
     raise DataError(
-        f"There are no held-out images: neither {places[0]} nor {places[1]} is there. They come with "
-        "`autograder data`; or set CNN_COURSE_HOLDOUT to the folder that holds them."
+        f"{place}: expected a folder that holds {FOLDER_NAME}/, but {found}. "
+        f"It was named by {named_by}; correct that, or leave it out to have data/ searched for."
     )
 
 
-def load_images(
-    folder: str | Path,
-    image_size: tuple[int, int] = (32, 32),
-    batch_size: int = 32,
-    *,
-    shuffle: bool = False,
-    seed: int = 32,
-    verbose: bool = True,
-) -> tf.data.Dataset:
-    """Load one folder of class folders into memory.
+def _draw_standin() -> Path:
+    from helpers.standin import draw_standin
 
-    Args:
-        folder: The folder that holds the class folders.
-        image_size: Height and width in pixels; images of another size are resized.
-        batch_size: How many images come in one batch.
-        shuffle: Whether each pass comes in a new order. Otherwise every pass is in the order of the file names, and
-            the attribute `file_paths` lists them in that order.
-        seed: Decides the orders when `shuffle` is set.
-        verbose: Whether Keras prints how many files it found.
+    destination = Path.cwd() / "data"
+    try:
+        return draw_standin(destination)
+    except OSError as problem:
+        raise DataError(
+            f"{destination}: no images were found, and the stand-in could not be written here "
+            f"({problem.strerror or problem}). "
+            f"Work in a folder that you may write to, or set {DATA_VARIABLE} to the folder that holds {FOLDER_NAME}."
+        ) from problem
 
-    Returns:
-        Batches `(images, labels)` as `prepare_datasets` describes them, with the attribute `class_names`.
 
-    Raises:
-        DataError: A folder is missing, empty or unexpected, or a file is not an image that can be read.
-    """
-    folder = Path(folder)
-    check_split(folder)
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size should be a whole number of images, 1 or more; received {batch_size!r}")
+def _check_split(folder: Path) -> None:
+    """Check names: the classes are there, all and only they, and hold files that are named as images are."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. {_AGAIN}")
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    counts = {name: _count_images(folder / name) for name in CLASS_NAMES if name in found}
+    if not any(counts.values()):
+        raise DataError(f"{folder}: no images in it. {_AGAIN}")
+    for name in CLASS_NAMES:
+        if not counts.get(name):
+            what = "no images of this class in it" if name in found else "the folder of this class is missing"
+            raise DataError(f"{folder / name}: {what}. {_AGAIN}")
+    for name in found:
+        if name not in CLASS_NAMES:
+            raise DataError(
+                f"{folder / name}: an unexpected folder; the classes are {', '.join(CLASS_NAMES)}. Move it elsewhere."
+            )
 
-    # The start-up messages of TensorFlow look like errors to a beginner; `helpers` holds them back on import.
+
+def _count_images(folder: Path) -> int:
+    """How many files stand in a class folder, all of them named as images."""
+    count = 0
+    for entry in _entries(folder):
+        if not entry.name.lower().endswith(_IMAGE_ENDINGS) or entry.is_dir():
+            what = "a folder" if entry.is_dir() else "a file that is no image"
+            raise DataError(
+                f"{entry.path}: {what}, where only images ({', '.join(_IMAGE_ENDINGS)}) should be. Move it elsewhere."
+            )
+        count += 1
+    return count
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower() not in _LITTER:
+                yield entry
+
+
+def _read(folder: Path, image_size: tuple[int, int]) -> tf.data.Dataset:
+    """Read a split into memory, one image at a time, in the order of its file names."""
     import keras
     import tensorflow as tf
 
-    files = keras.utils.image_dataset_from_directory(
-        str(folder),
-        class_names=list(CLASS_NAMES),
-        image_size=image_size,
-        batch_size=None,
-        shuffle=False,
-        verbose=verbose,
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, class_names=list(CLASS_NAMES), image_size=image_size, batch_size=None, shuffle=False
     )
-    # A cache is kept only when a pass runs to its end. This pass does, so that a student who looks at one batch and
-    # moves on doesn't have the files read again; and an image that cannot be read shows itself here.
-    images = files.cache()
+    paths = dataset.file_paths
+    length = len(paths)
+    # The cache is filled by one whole pass, now: a pass that stops early, such as `take(1)`, would leave it unfilled.
+    dataset = dataset.cache()
     try:
-        count = int(images.reduce(0, lambda seen, _: seen + 1))
-    except tf.errors.OpError as problem:
-        raise _unreadable(folder, problem) from None
-    paths = files.file_paths
-    if shuffle:
-        # After the cache, so that each pass gets a new order; over all images, so that the order is a fair one.
-        dataset = images.shuffle(count, seed=seed, reshuffle_each_iteration=True)
-    else:
-        dataset = images
-    dataset = dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    dataset.class_names = list(CLASS_NAMES)
-    if not shuffle:
-        dataset.file_paths = list(paths)
-    return dataset
+        dataset.reduce(0, lambda count, _: count + 1)
+    except tf.errors.OpError:
+        _blame(paths)
+        raise
+    return dataset.apply(tf.data.experimental.assert_cardinality(length))
 
 
-def check_split(folder: Path) -> None:
-    """Check the folders and the file names of one split, without opening an image.
-
-    Args:
-        folder: The folder that holds the class folders.
-
-    Raises:
-        DataError: The folder or a class folder is missing or empty, there is a class folder too many, or a class folder
-            holds something that is no image.
-    """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is missing"
-        raise DataError(f"The folder {folder} {what}. {_expected(folder)}")
-    try:
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        for name in CLASS_NAMES:
-            if name not in found:
-                names = f"it holds {', '.join(found)}" if found else "it is empty"
-                raise DataError(f"The class folder {folder / name} is missing: {names}. {_expected(folder)}")
-        for name in found:
-            if name not in CLASS_NAMES:
-                raise DataError(
-                    f"There is a folder too many: {folder / name} is none of the classes. {_expected(folder)} "
-                    "Move it elsewhere."
-                )
-        for name in CLASS_NAMES:
-            if not _image_files(folder / name):
-                raise DataError(f"The class folder {folder / name} holds no images. {_expected(folder)}")
-    except PermissionError as problem:
-        raise DataError(f"{problem.filename} may not be read: permission denied. Change its permissions.") from problem
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """The images of a class folder, in order.
-
-    Raises:
-        DataError: There is a file or a folder among them that is none.
-    """
-    files = []
-    for entry in sorted(folder.iterdir()):
-        name = entry.name.lower()
-        if name.endswith(IMAGE_ENDINGS) and entry.is_file():
-            files.append(entry)
-        elif entry.is_dir():
-            # Keras reads the folders within, which nobody expects.
-            if any(inner.suffix.lower() in IMAGE_ENDINGS for inner in entry.rglob("*")):
-                raise DataError(f"{entry} is a folder with images inside a class folder. Move it elsewhere.")
-        elif not name.startswith(".") and name not in _LEFT_BY_SYSTEM:
-            raise DataError(
-                f"{entry} is not an image: expected only files that end in {', '.join(IMAGE_ENDINGS)}. "
-                "Move it elsewhere."
-            )
-    return files
-
-
-def _unreadable(folder: Path, problem: Exception) -> DataError:
-    """Find out which image TensorFlow stumbled over; its own message does not say."""
+def _blame(paths: Sequence[str]) -> None:
+    """Raise an error that names the first of these files that is not a sound image."""
     import tensorflow as tf
 
-    for name in CLASS_NAMES:
-        for path in _image_files(folder / name):
+    for path in paths:
+        try:
+            tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        except tf.errors.OpError as problem:
             try:
-                image = tf.io.decode_image(tf.io.read_file(str(path)), channels=3, expand_animations=False)
-                readable = image.shape.rank == 3
-            except tf.errors.OpError:
-                readable = False
-            if not readable:
-                size = path.stat().st_size
-                what = "is empty" if size == 0 else f"is damaged, or no image at all ({size:,} bytes)"
-                return DataError(f"The image {path} cannot be read: it {what}. Put a good copy in its place.")
-    return DataError(f"The images in {folder} cannot be read: {str(problem).splitlines()[0]}")
+                with Path(path).open("rb") as file:
+                    start = file.read(8)
+            except OSError as unreadable:
+                raise DataError(
+                    f"{path}: cannot be read ({unreadable.strerror}). Correct its permissions."
+                ) from problem
+            format_ = next((name for first, name in _FIRST_BYTES.items() if start.startswith(first)), None)
+            if format_:
+                what = f"a damaged image: it starts as a {format_} file, but cannot be read to its end"
+            else:
+                what = "no image, though its name says so" if start else "an empty file, and no image"
+            raise DataError(f"{path}: {what}. Delete it, or get the data again (`autograder data`).") from problem
 
 
-def _data_in(place: Path, said: str) -> Path:
-    place = place.absolute()
-    if place.name == DATA_FOLDER and place.is_dir():
-        return place
-    if (place / DATA_FOLDER).is_dir():
-        return place / DATA_FOLDER
-    # A copy of the folder by another name is still what was asked for.
-    if all((place / split).is_dir() for split in SPLITS):
-        return place
-    what = f"there is no folder {DATA_FOLDER} in {place}" if place.is_dir() else f"there is no folder {place}"
-    raise DataError(
-        f"No images found: {said}, but {what}. Expected the folder that holds {DATA_FOLDER}, with "
-        f"{', '.join(SPLITS)} in it. Correct the path, or leave it out to look for data/ here and above."
-    )
-
-
-def _expected(folder: Path) -> str:
-    return f"Expected {folder} to hold the folders {', '.join(CLASS_NAMES)}, with images in each."
+def _finish(dataset: tf.data.Dataset, batch_size: int | None) -> tf.data.Dataset:
+    if batch_size is not None:
+        dataset = dataset.batch(batch_size)
+    dataset = dataset.prefetch(2)
+    dataset.class_names = list(CLASS_NAMES)
+    return dataset
