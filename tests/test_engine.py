@@ -14,7 +14,7 @@ from nbgrader.utils import determine_grade
 
 from autograder.engine import GradedNotebook, GradingClient, Verdict, grade_notebook, weigh
 from autograder.errors import CourseError
-from autograder.judge import LIGHT_MODULES, Answer, GraderFailed, Judge, JudgeLimits
+from autograder.judge import LIGHT_MODULES, Answer, CourseImages, GraderFailed, Judge, JudgeLimits, open_judge
 from autograder.sandbox import SandboxUnavailable
 from autograder.student import is_test_cell
 
@@ -52,7 +52,7 @@ def grade(judge, tmp_path):
     """Grade a notebook without the sandbox, which has tests of its own."""
 
     def run(*parts: Any, **options: Any) -> GradedNotebook:
-        options = {"sandbox": False, "resources": {"metadata": {"path": str(tmp_path)}}, **options}
+        options = {"sandbox": False, "data": None, "resources": {"metadata": {"path": str(tmp_path)}}, **options}
         graded = grade_notebook(notebook(*parts), options.pop("judge", judge), **options)
         nbformat.validate(graded.notebook)
         return graded
@@ -360,6 +360,75 @@ def test_the_same_notebook_gets_the_same_verdicts_and_outputs_every_time(grade):
     first, second = grade(*parts), grade(*parts)
     assert [v.score for v in first.verdicts.values()] == [v.score for v in second.verdicts.values()]
     assert outputs(first, "a") == outputs(second, "a")
+
+
+DRAWS = "import random\nimport numpy as np\n{}\nnumbers = [random.random(), float(np.random.rand())]"
+
+
+def _drawn(graded: GradedNotebook) -> str:
+    assert states(graded) == {"a": "passed"}, graded.verdicts
+    return outputs(graded, "a")[0].text
+
+
+def test_random_numbers_of_a_notebook_without_a_seed_are_the_same_every_time(grade):
+    cells = (DRAWS.format(""), ("a", "print(numbers)"))
+    assert _drawn(grade(*cells)) == _drawn(grade(*cells))
+
+
+def test_a_seed_of_the_notebooks_own_counts(grade):
+    own = [f"random.seed({seed}); np.random.seed({seed})" for seed in (1, 2, 1)]
+    printed = [_drawn(grade(DRAWS.format(line), ("a", "print(numbers)"))) for line in own]
+    assert printed[0] == printed[2] != printed[1]
+
+
+# --- both in their sandboxes, with Keras ----------------------------------------------------------------------------
+
+KERAS_NOTEBOOK = (
+    """
+import keras, numpy as np, tensorflow as tf
+from pathlib import Path
+images = np.random.default_rng(1).uniform(0, 255, (60, 8, 8, 3)).astype("float32")
+labels = (images.mean(axis=(1, 2, 3)) > 127.5).astype("int32")
+train_ds = tf.data.Dataset.from_tensor_slices((images, labels)).batch(20)
+train_ds.class_names = ["dark", "light"]
+""",
+    """
+model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
+                          keras.layers.Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+history = model.fit(train_ds, epochs=2, verbose=0)
+Path("models").mkdir(exist_ok=True)
+model.save("models/model.keras")
+""",
+    ("shape", "assert model.output_shape == (None, 2)\nassert train_ds.class_names == ['dark', 'light']"),
+    (
+        "history",
+        "assert len(history.history['loss']) == 2 and history.epoch == [0, 1]\n"
+        "print([float(w.sum()) for w in model.get_weights()])",
+    ),
+    (
+        "file",
+        "import keras, numpy as np\nagain = keras.models.load_model('models/model.keras')\n"
+        "for pictures, _ in train_ds:\n    assert np.allclose(again(pictures), model(pictures), atol=1e-6)",
+    ),
+    "own = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x)])",
+    ("lambda", "assert own"),
+    (
+        "apart",
+        "import os\nassert 'images' not in globals() and not os.path.exists('/outbox') and os.listdir('.') == []",
+    ),
+)
+
+
+@pytest.mark.slow
+def test_a_notebook_with_keras_goes_from_one_sandbox_into_another_and_comes_out_alike_twice(needs_bubblewrap):
+    with open_judge(images=CourseImages()) as judge:
+        graded, again = (grade_notebook(notebook(*KERAS_NOTEBOOK), judge, data=None) for _ in range(2))
+    assert states(graded) == {
+        "shape": "passed", "history": "passed", "file": "passed", "lambda": "failed", "apart": "passed",
+    }, graded.verdicts  # fmt: skip
+    assert "`own` cannot be handed to the test: it contains a lambda" in graded.verdicts["lambda"].message
+    assert outputs(graded, "history") == outputs(again, "history") != []
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
