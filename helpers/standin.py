@@ -489,5 +489,6 @@ def _camera(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
     pixels = pixels * (1 + rng.uniform(0, 0.35) * light)[..., None]
     pixels = pixels * rng.normal(1, 0.06, 3)
     pixels = (pixels - 128) * rng.uniform(0.75, 1.35) + 128 + rng.normal(-8, 25)
+    pixels += np.clip(pixels.mean(), 65, 195) - pixels.mean()  # never so dark or bright that nothing is to be seen
     grain = rng.normal(0, rng.uniform(2, 12), (SIZE, SIZE, 1)) + rng.normal(0, rng.uniform(1, 6), (SIZE, SIZE, 3))
     return Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
