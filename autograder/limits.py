@@ -56,7 +56,7 @@ class Limits:
     files: int = 20_000
     output_bytes: int = 8 * MIB
     open_files: int = 512
-    restarts: int = 3
+    restarts: int = 4
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

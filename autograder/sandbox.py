@@ -1,11 +1,12 @@
 """The sandbox: what a process that runs a stranger's code may see, and the command line that shows it no more.
 
-`Sandbox` is a policy. `Sandbox.command` turns it into a bubblewrap command line, `SandboxProcess` (in `watch.py`) runs one
-under the watch of its limits, and `SandboxProvisioner` does so for a Jupyter kernel. `docs/sandbox.md` explains the rest.
+`Sandbox` is a policy. `Sandbox.command` turns it into a bubblewrap command line, `SandboxProcess` (in `watch.py`) runs
+one under the watch of its limits, and `SandboxProvisioner` does so for a Jupyter kernel. `docs/sandbox.md` explains it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -16,7 +17,9 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -285,18 +288,20 @@ _NAMESPACES = (
     "--unshare-user", "--disable-userns", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
     "--unshare-cgroup-try", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--cap-drop", "ALL",
     "--new-session", "--die-with-parent",
+    # Bubblewrap's own first process would carry the grader's environment and command line, where /proc shows them to a
+    # student, and would be outside of the filter and the limits. So the program itself is the first process.
+    "--as-pid-1",
 )  # fmt: skip
 
 
 def _flat(view: Sequence[tuple[str, str, str]]) -> list[str]:
     parts: list[str] = []
     made = {Path("/"), Path("/tmp"), Path(WORK)}
+    bound = [Path(target) for option, _, target in view if option == "--ro-bind"]
     for option, source, target in view:
         # bubblewrap would make the folders above a mount for their owner alone.
         for folder in reversed(Path(target).parents):
-            if folder not in made and not any(
-                _under(folder, Path(other)) for kind, _, other in view if kind == "--ro-bind"
-            ):
+            if folder not in made and not any(_under(folder, other) for other in bound):
                 parts += ["--perms", "0755", "--dir", str(folder)]
                 made.add(folder)
         if option == "--tmpfs":
@@ -431,7 +436,8 @@ def _refusal(found: str) -> str:
             if (needed and value != needed) or (not needed and value == "0"):
                 settings.append(f"{name} is {value}: {change}")
     what = "; ".join(settings) or (
-        "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, user.max_user_namespaces > 0"
+        "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, "
+        "user.max_user_namespaces above 0"
     )
     return (
         f"There is no sandbox, so students' code is not run. {found}\n"
@@ -517,8 +523,6 @@ def copy_handed_in(source: Path, target: Path, limits: Limits) -> list[str]:
 
 
 def _is_plain(status: os.stat_result) -> bool:
-    import stat
-
     return stat.S_ISREG(status.st_mode)
 
 
@@ -529,8 +533,8 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     """Starts an IPython kernel in a sandbox, and ends it with everything that it started.
 
     A kernel specification names it as `sandbox-provisioner`; whatever program that specification names, the kernel is
-    IPython's, in the environment of the grader. The channels are Unix sockets in a folder that the sandbox does not see:
-    the kernel inherits them open.
+    IPython's, in the environment of the grader. The channels are Unix sockets in a folder that the sandbox does not
+    see: the kernel inherits them open.
     """
 
     sandbox = Instance(Sandbox, help="The policy; the default shows no data.")
@@ -604,8 +608,6 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     async def wait(self) -> int | None:
         """Wait for the kernel to end by itself, or by `kill`."""
-        import asyncio
-
         if self.process is None:
             return 0
         while (status := self.process.poll()) is None:
@@ -616,8 +618,6 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     async def send_signal(self, signum: int) -> None:
         """Send a signal to the kernel inside; only SIGINT is meant for it, any other ends the whole sandbox."""
-        import signal
-
         if self.process is None or signum == 0:
             return
         if signum == signal.SIGINT:
@@ -636,8 +636,6 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     async def cleanup(self, restart: bool = False) -> None:
         """Leave no process and no file behind."""
-        import asyncio
-
         if self.process is not None:
             await asyncio.to_thread(self.process.close)
             self.process = None

@@ -138,7 +138,7 @@ class StudentClient(NotebookClient):
         self._restarts = 0
         self._given_up: str | None = None
         self._completed: list[int] = []
-        self._blame: int | None = None
+        self._retried: set[int] = set()
 
     # --- a kernel's life ---------------------------------------------------------------------------------------------
 
@@ -277,8 +277,8 @@ class StudentClient(NotebookClient):
             CourseError: There is no sandbox, or no kernel can be started at all.
         """
         self.reset_execution_trackers()
-        self._spent, self._restarts, self._given_up, self._completed, self._blame = 0.0, 0, None, [], None
-        self.log_lines = []
+        self._spent, self._restarts, self._given_up = 0.0, 0, None
+        self._completed, self._retried, self.log_lines = [], set(), []
         with self._places():
             try:
                 await self._start()
@@ -322,30 +322,24 @@ class StudentClient(NotebookClient):
         return cell
 
     async def _execute(self, cell: NotebookNode, index: int) -> bool:
-        """Run a cell in a kernel that is there; False if the kernel had gone before the cell began."""
+        """Run a cell in a kernel that is there; False if the kernel ended before it is known that the cell began."""
         cell["outputs"] = []
-        bound, left = self.limits.cell_seconds, self._left()
+        limits, left = self.limits, self._left()
         started = time.monotonic()
-        outcome = await self._run(cell.source, seconds=min(bound, left), sink=_Sink(cell, self.limits.output_bytes))
+        sink = _Sink(cell, limits.output_bytes)
+        outcome = await self._run(cell.source, seconds=min(limits.cell_seconds, left), sink=sink)
         self._spent += time.monotonic() - started
-        if outcome.state == "dead" and not outcome.began and self._blame is not None:
-            # What ended the kernel was started by the cell before.
-            before, self._blame = self._blame, None
-            if before in self._completed:
-                self._completed.remove(before)
-            for name, text in outcome.notes:
-                _add_note(self.nb.cells[before], name, text)
+        if outcome.state == "dead" and not outcome.began and index not in self._retried:
+            # Perhaps what an earlier cell left behind ended it. Another try tells, and costs a restart, no points.
+            self._retried.add(index)
             return False
         for name, text in outcome.notes:
-            if name == "TimeLimitReached" and left < bound:
-                text = (
-                    f"{text[:-1]}, and the time for the whole notebook, {self.limits.notebook_seconds:g} s, is used up."
-                )
+            if name == "TimeLimitReached" and left < limits.cell_seconds:
+                text = f"{text} The whole notebook's time, {limits.notebook_seconds:g} s, is used up."
             _add_note(cell, name, text)
             self._note(f"cell {index}: {text}")
         if outcome.state == "ok":
             self._completed.append(index)
-        self._blame = index
         return True
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
@@ -423,7 +417,7 @@ class StudentClient(NotebookClient):
             elif stopped is None and now > deadline:
                 stopped = (
                     "TimeLimitReached",
-                    f"This cell was stopped after {seconds:.3g} s, the time limit for a cell.",
+                    f"This cell was stopped after {seconds:.3g} s: it took too long.",
                 )
             elif stopped is not None and now > deadline:
                 assert self.process is not None

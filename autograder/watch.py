@@ -1,4 +1,4 @@
-"""One sandboxed process under watch: its limits as a whole are kept from outside, and its end is the end of all of it."""
+"""One sandboxed process under watch: limits are kept from outside, and its end is the end of all that it started."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class SandboxProcess:
                 handle = os.pidfd_open(program)
                 try:
                     # Looked at again now that the number cannot pass to another process any more.
-                    if not self.sandbox.isolated or _inner_pid(program) == 2:
+                    if not self.sandbox.isolated or _inner_pid(program) == 1:
                         signal.pidfd_send_signal(handle, signal.SIGINT)
                 finally:
                     os.close(handle)
@@ -162,7 +162,7 @@ class SandboxProcess:
         """Process ids, outside of the sandbox, of everything that runs in it."""
         if self.sandbox.isolated:
             self._find_first()
-            return [] if self._first_pid is None else descendants(self._first_pid)
+            return [] if self._first_pid is None else [self._first_pid, *descendants(self._first_pid)]
         return [self.pid, *descendants(self.pid)] if self.process.poll() is None else []
 
     def usage(self) -> Usage:
@@ -179,7 +179,8 @@ class SandboxProcess:
     def _program(self) -> int | None:
         if not self.sandbox.isolated:
             return self.pid
-        return next((pid for pid in self.members() if _inner_pid(pid) == 2), None)
+        self._find_first()
+        return self._first_pid
 
     def _find_first(self) -> None:
         with self._lock:

@@ -23,7 +23,8 @@ REFUSED = {
     "semget": (64, 190), "userfaultfd": (323, 282),
     # Looking into other processes, and ways around the filter itself.
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "pidfd_getfd": (438, 438), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
     # Parts of the kernel that have no namespace.
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "bpf": (321, 280),
     "perf_event_open": (298, 241), "syslog": (103, 116), "kexec_load": (246, 104), "init_module": (175, 105),
@@ -98,7 +99,7 @@ def main(argv):
             filter_system_calls()
         os.execvp(argv[1], argv[1:])
     except (OSError, ValueError, shutil.Error) as error:
-        print("the sandbox could not be prepared: %s" % error, file=sys.stderr)
+        print(f"the sandbox could not be prepared: {error}", file=sys.stderr)
         return FAILED
 
 

@@ -3,8 +3,8 @@
 Called as `python kernel.py`, with one JSON document on standard input:
 `{"connection": the connection file's content, "sockets": {"shell": descriptor, ...}, "file": where to write it}`.
 
-The grader binds and listens; the kernel gets the listening sockets as open descriptors. So no folder is shared between the
-sandbox and the rest of the machine, and nothing in the sandbox can put another socket, or a link, in the place of these.
+The grader binds and listens; the kernel gets the listening sockets as open descriptors. So no folder is shared between
+the sandbox and the rest of the machine, and nothing inside can put another socket, or a link, in the place of these.
 """
 
 import os
@@ -27,7 +27,7 @@ class SandboxedKernelApp(IPKernelApp):
     def _try_bind_socket(self, s, port):
         names = {getattr(self, name + "_port"): name for name in ("shell", "iopub", "stdin", "control")}
         s.setsockopt(zmq.USE_FD, SOCKETS[names[port]])
-        s.bind("ipc://inherited-%i" % port)
+        s.bind(f"ipc://inherited-{port}")
         return port
 
     def init_control(self, context):
@@ -50,7 +50,7 @@ class InheritedHeartbeat(Heartbeat):
 
     def _try_bind_socket(self):
         self.socket.setsockopt(zmq.USE_FD, SOCKETS["hb"])
-        self.socket.bind("ipc://inherited-%i" % self.port)
+        self.socket.bind(f"ipc://inherited-{self.port}")
 
 
 if __name__ == "__main__":
