@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from textwrap import dedent
 
 from nbformat import NotebookNode
@@ -28,6 +29,8 @@ NOTES_TITLE = "### Notes from the grader"
 
 #: Text is compared up to this many characters; more would only cost time.
 _COMPARED = 4000
+#: A longer cell is not parsed: no answer is, and pasted data would take long.
+_PARSED = 50_000
 #: From this similarity on (0 to 100), an unmarked cell is taken for an edited copy of a locked or a lesson cell.
 _SAME = 80
 #: From this similarity on, or when it gives half of the names that the starter gives, a cell is taken for an answer.
@@ -57,7 +60,7 @@ def words(source: str) -> set[str]:
 
 def syntax_tree(source: str) -> ast.Module | None:
     """The syntax tree of a code cell, magics left out; None when it is no Python."""
-    if len(source) > 200_000:
+    if len(source) > _PARSED:
         return None
     plain = re.sub(r"^(\s*)[%!?].*$", r"\1pass", source, flags=re.M)
     try:
@@ -66,7 +69,8 @@ def syntax_tree(source: str) -> ast.Module | None:
         return None
 
 
-def bound_names(source: str) -> set[str]:
+@lru_cache(maxsize=512)
+def bound_names(source: str) -> frozenset[str]:
     """The names that a code cell gives at its top level, by assignment, definition or import.
 
     Args:
@@ -94,7 +98,7 @@ def bound_names(source: str) -> set[str]:
         elif isinstance(node, ast.alias):
             names.add(node.asname or node.name.split(".")[0])
         stack.extend(ast.iter_child_nodes(node))
-    return names
+    return frozenset(names)
 
 
 def is_prose(cell: Cell) -> bool:
@@ -174,9 +178,9 @@ def slots_of(release: NotebookNode) -> list[Slot]:
     slots = []
     for index, cell in enumerate(release.cells):
         role = "answer" if is_solution(cell) else "locked" if is_locked(cell) or is_task(cell) else "plain"
-        names = bound_names(cell.source) if cell.cell_type == "code" else set()
+        names = bound_names(cell.source) if cell.cell_type == "code" else frozenset()
         grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
-        slots.append(Slot(index, cell, role, grade_id, comparable(cell.source), frozenset(names)))
+        slots.append(Slot(index, cell, role, grade_id, comparable(cell.source), names))
     return slots
 
 

@@ -25,8 +25,10 @@ MAX_BYTES = 64 * 2**20
 MAX_CELLS = 2000
 #: More text than this, all cells together and outputs left out, is refused.
 MAX_TEXT = 4 * 2**20
-#: Guesswork on damaged text (Python literals, trailing commas, text exports) stops at this size.
-MAX_MENDED = 8 * 2**20
+#: Guesswork on damaged text (Python literals, trailing commas, merge conflicts) stops at this size.
+MAX_MENDED = 4 * 2**20
+#: A script or Markdown export, or a Python value, is read up to this size.
+MAX_EXPORT = 2**19
 #: A picture in a written answer may have this many base64 characters.
 MAX_PICTURE = 6 * 2**20
 
@@ -294,7 +296,7 @@ def _cells_of_text(text: str) -> tuple[list[Cell], list[str]]:
             )
             return cells, [note]
 
-    if len(text) <= MAX_MENDED:
+    if len(text) <= MAX_EXPORT:
         cells = _cells_of_export(text)
         if cells:
             return cells, ["The file was an export of a notebook as plain text; its cells were read from that."]
@@ -319,7 +321,7 @@ def _mended(text: str) -> Any:
 
 
 def _python_literal(text: str) -> Any:
-    if not re.match(r"\{\s*'", text):
+    if len(text) > MAX_EXPORT or not re.match(r"\{\s*'", text):
         return None
     try:
         return ast.literal_eval(text)
