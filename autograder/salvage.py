@@ -344,7 +344,7 @@ def _cells_of_damaged(text: str) -> list[Cell]:
         try:
             data, position = _DECODER.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            following = re.compile(r'\{\s*"(?:attachments|cell_type)"\s*:').search(text, start.end())
+            following = re.compile(r'\{\s*"(?:attachments|cell_type|id)"\s*:').search(text, start.end())
             position = following.start() if following else len(text)
             data = _fragment(text[start.start() : position])
         if isinstance(data, dict) and "cell_type" in data and (cell := _cell(data)):

@@ -81,7 +81,8 @@ def test_cells_behind_a_damaged_cell_are_read_too():
 
 @pytest.mark.parametrize(
     ("source", "read"),
-    [("a\nb", "a\nb"), (["a\n", "b"], "a\nb"), (["a", "b"], "a\nb"), (["a\r\n", None, 3, "b"], "a\nb"), ({"a": 1}, None),
+    [("a\nb", "a\nb"),
+     (["a\n", "b"], "a\nb"), (["a", "b"], "a\nb"), (["a\r\n", None, 3, "b"], "a\nb"), ({"a": 1}, None),
      (None, None), (7, None), ("\ud83d\ude00 \ud800 \x00z", "\U0001f600 \ufffd z")],
 )  # fmt: skip
 def test_a_source_of_any_type_becomes_text(source, read):
