@@ -270,8 +270,8 @@ class Sandbox:
         for folder in packages:
             yield "--ro-bind", str(folder), str(folder)
         yield "--ro-bind", str(INSIDE), "/grader"
-        if fonts := _font_list():
-            yield "--ro-bind", str(fonts), f"/tmp/.matplotlib/{fonts.name}"
+        for fonts in _font_lists():
+            yield "--ro-bind", str(fonts.resolve()), f"/tmp/.matplotlib/{fonts.name}"
         if self.data is not None:
             for entry in sorted(self.data.iterdir()):
                 if entry.name in SPLITS or (entry.is_file() and not entry.is_symlink()):
@@ -347,17 +347,13 @@ def python_folders() -> tuple[Path, ...]:
     return tuple(kept)
 
 
-@functools.cache
-def _font_list() -> Path | None:
-    """Matplotlib's list of this machine's fonts, where it has one already; making it anew takes a second a kernel."""
-    with contextlib.suppress(Exception):
-        import matplotlib
-        from matplotlib.font_manager import FontManager
-
-        path = Path(matplotlib.get_cachedir()) / f"fontlist-v{FontManager.__version__}.json"
-        if path.is_file():
-            return path
-    return None
+def _font_lists() -> list[Path]:
+    """Matplotlib's lists of this machine's fonts, where it has made some; making one anew takes a second a kernel."""
+    with contextlib.suppress(OSError, RuntimeError):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "matplotlib")
+        folder = Path(os.environ.get("MPLCONFIGDIR") or cache)
+        return [path for path in sorted(folder.glob("fontlist-v*.json"))[:5] if path.is_file()]
+    return []
 
 
 @functools.cache

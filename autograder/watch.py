@@ -131,9 +131,10 @@ class SandboxProcess:
             if self.sandbox.isolated:
                 self._find_first()
                 if self._first is not None:
-                    # The kernel takes the whole namespace down with its first process.
+                    # The kernel takes the whole namespace down with its first process. Bubblewrap outside buries it.
                     with contextlib.suppress(OSError):
                         signal.pidfd_send_signal(self._first, signal.SIGKILL)
+                    return
             else:
                 self._kill_marked()
             with contextlib.suppress(OSError):
@@ -142,7 +143,11 @@ class SandboxProcess:
     def close(self) -> None:
         """Kill it and wait until nothing of it is left. May be called twice."""
         self.kill()
-        self.process.wait()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         with self._lock:
             if self._first is not None:
                 # Readable when the first process is gone, and it goes last.
@@ -238,11 +243,13 @@ class SandboxProcess:
         if usage.resident_bytes > limits.memory_bytes and self._proportional_bytes() > limits.memory_bytes:
             return f"used more than {in_words(limits.memory_bytes)} of memory"
         for path in (WORK, "/tmp", "/dev/shm") if self.sandbox.isolated else ():
-            program = self._program()
-            if program is not None:
-                status = os.statvfs(f"/proc/{program}/root{path}")
-                if status.f_files - status.f_ffree > limits.files:
-                    return f"made more than {limits.files} files"
+            seen = f"/proc/{self._program()}/root{path}"
+            # While the sandbox is being made, its root is still ours.
+            if os.stat(seen).st_dev == (os.stat(path).st_dev if os.path.exists(path) else None):  # noqa: PTH110, PTH116
+                continue
+            status = os.statvfs(seen)
+            if status.f_files - status.f_ffree > limits.files:
+                return f"made more than {limits.files} files"
         return None
 
     def _proportional_bytes(self) -> int:
