@@ -61,7 +61,7 @@ class JudgeLimits:
     """
 
     start_seconds: float = 120
-    cell_seconds: float = 60
+    cell_seconds: float = 120
     grace_seconds: float = 10
     memory_bytes: int = 6 << 30
     stdout_characters: int = 20_000

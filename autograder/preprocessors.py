@@ -105,7 +105,7 @@ class JudgedExecute(NbGraderPreprocessor):
         "whatever the person who grades can.",
     ).tag(config=True)
     attempts = Integer(2, min=1, help="How often to run a notebook in which the grader itself failed.").tag(config=True)
-    test_timeout = Float(60, help="Seconds that the judge may spend on one test cell.").tag(config=True)
+    test_timeout = Float(120, help="Seconds that the judge may spend on one test cell.").tag(config=True)
     collect_timeout = Float(60, help="Seconds that the student kernel may take to hand over values.").tag(config=True)
     judge_memory = Integer(6 << 30, help="Bytes of memory that the judge may use for one notebook.").tag(config=True)
     seed = Integer(32, help="Seed that is set before every test cell.").tag(config=True)
