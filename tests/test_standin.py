@@ -16,14 +16,6 @@ from helpers.data import CLASS_NAMES, STANDIN_MARKER
 from helpers.standin import draw_image, draw_standin
 
 
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the whole stand-in."""
-    destination = tmp_path_factory.mktemp("stand-in")
-    assert draw_standin(destination) == destination / "cifar10_images_small"
-    return destination
-
-
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in of few images, for tests of how it is written."""
@@ -38,21 +30,21 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_it_has_the_layout_of_the_real_images(drawn):
+def test_it_has_the_layout_of_the_real_images(standin_images):
     places = {"train": 200, "val": 50, "test": 50}
-    for folder, count in [(drawn / "cifar10_images_small" / split, count) for split, count in places.items()] + [
-        (drawn / "holdout", 100)
-    ]:
+    for folder, count in [
+        (standin_images / "cifar10_images_small" / split, count) for split, count in places.items()
+    ] + [(standin_images / "holdout", 100)]:
         assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == list(CLASS_NAMES)
         for name in CLASS_NAMES:
             assert len(list((folder / name).glob("*.png"))) == count
-    assert sorted(path.name for path in drawn.iterdir()) == ["cifar10_images_small", "holdout"]
-    assert (drawn / "cifar10_images_small" / STANDIN_MARKER).is_file()
+    assert sorted(path.name for path in standin_images.iterdir()) == ["cifar10_images_small", "holdout"]
+    assert (standin_images / "cifar10_images_small" / STANDIN_MARKER).is_file()
 
 
-def test_every_image_is_rgb_of_32_by_32_and_none_comes_twice(drawn):
+def test_every_image_is_rgb_of_32_by_32_and_none_comes_twice(standin_images):
     seen = set()
-    for path in drawn.rglob("*.png"):
+    for path in standin_images.rglob("*.png"):
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("RGB", (32, 32))
             seen.add(image.tobytes())
@@ -140,8 +132,8 @@ def test_images_of_a_class_vary_in_colour_and_place(name):
 
 
 @pytest.mark.slow
-def test_the_first_model_learns_on_it_as_on_photographs_and_confuses_cats_with_dogs(drawn):
-    learning = calibrate.learn(calibrate.Images.read(drawn), seeds=[0])
+def test_the_first_model_learns_on_it_as_on_photographs_and_confuses_cats_with_dogs(standin_images):
+    learning = calibrate.learn(calibrate.Images.read(standin_images), seeds=[0])
     for (model, measure), wanted in calibrate.ON_PHOTOGRAPHS.items():
         assert learning.mean(model, measure) == pytest.approx(wanted, abs=calibrate.TOLERANCE), (model, measure)
     assert learning.confused_pairs()[0][0] == "cat and dog"
