@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,9 @@ def course_images(split: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"there is no split {split!r}; there are train, val, test and holdout")
     if split == "holdout":
         return _read_folder(find_holdout_folder())
-    return _read_splits(os.environ.get("CNN_COURSE_DATA"), Path.cwd())[split]
+    from helpers.data import find_data
+
+    return _read_splits(find_data() or Path.cwd())[split]
 
 
 def holdout() -> tf.data.Dataset:
@@ -91,8 +92,8 @@ def _read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _read_splits(directory: str | None, cwd: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What `prepare_datasets` finds from here. Cached by all that decides where it looks."""
+def _read_splits(place: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What `prepare_datasets` finds from here. Cached by the place, which is where it looks or draws."""
     from helpers.data import prepare_datasets
 
     with contextlib.redirect_stdout(io.StringIO()):
