@@ -10,9 +10,11 @@ import pytest
 from attacks import baseline, classroom, ours, table
 from attacks.corpus import Attack, load, submission
 
+# One worker grades the classes once, where tests run in parallel.
+pytestmark = pytest.mark.xdist_group("attacks")
+
 CORPUS = load()
 CHEAP = [attack for attack in CORPUS if attack.episode == "01-attacks"]
-KERAS = [attack for attack in CORPUS if attack.episode == "02-model"]
 
 #: What nbgrader's own command is tried with: one of each way to reach for points.
 SAMPLE = (
@@ -55,21 +57,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def cheap_class(folders, needs_bubblewrap) -> ours.Class:
-    """The class of all attackers that need no TensorFlow, graded once."""
-    return ours.grade(folders("cheap"), "01-attacks", CHEAP)
-
-
-@pytest.fixture(scope="module")
-def keras_class(folders, needs_bubblewrap) -> ours.Class:
-    """The class of all attackers with models, graded once."""
-    return ours.grade(folders("keras"), "02-model", KERAS)
-
-
-def graded(request: pytest.FixtureRequest, attack: Attack) -> classroom.Found:
-    """What came of an attack, from the class that it was graded in."""
-    name = "cheap_class" if attack.episode == "01-attacks" else "keras_class"
-    return request.getfixturevalue(name).found[attack.id]
+def classes(folders, needs_bubblewrap) -> list[ours.Class]:
+    """Every attack of the corpus, graded once."""
+    return ours.grade_corpus(folders("corpus"), CORPUS)
 
 
 def test_corpus_covers_every_family_with_at_least_sixty_attacks():
@@ -80,8 +70,8 @@ def test_corpus_covers_every_family_with_at_least_sixty_attacks():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("attack", CORPUS, ids=lambda attack: attack.id)
-def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, request: pytest.FixtureRequest):
-    found = graded(request, attack)
+def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, classes: list[ours.Class]):
+    found = next(graded.found[attack.id] for graded in classes if attack.id in graded.found)
     assert not found.unearned, f"{attack.tries} It got points that it did not earn."
     assert not found.lost, f"{attack.tries} It lost points that it had earned."
     assert not found.secrets, f"{attack.tries} It read {found.secrets}."
@@ -92,24 +82,26 @@ def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, requ
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["cheap_class", "keras_class"])
-def test_attackers_harm_nobody_and_leave_nothing_behind(name: str, request: pytest.FixtureRequest):
-    graded: ours.Class = request.getfixturevalue(name)
-    assert graded.outcome.status in (0, 1), graded.outcome.output[-3000:]
-    for student in classroom.HONEST:
-        assert graded.marks[student] == classroom.full_marks(graded.episode)
-    assert graded.changed == []
-    assert graded.outcome.left == []
-    assert graded.traces == []
-    assert graded.reached == []
+def test_attackers_harm_nobody_and_leave_nothing_behind(classes: list[ours.Class]):
+    for graded in classes:
+        assert graded.outcome.status in (0, 1), graded.outcome.output[-3000:]
+        for student in classroom.HONEST:
+            assert graded.marks[student] == classroom.full_marks(graded.episode)
+        assert graded.changed == []
+        assert graded.outcome.left == []
+        assert graded.traces == []
+        assert graded.reached == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_notebook_that_cannot_be_graded_is_reported_and_makes_the_run_end_with_1(cheap_class: ours.Class):
-    assert cheap_class.outcome.status == 1
-    for attack in ("truncated", "not-a-notebook", "empty-file"):
-        assert classroom.student(cheap_class.attacks[attack]) in cheap_class.outcome.output
+@pytest.mark.parametrize("attack", ["not-a-notebook", "empty-file"])
+def test_notebook_that_cannot_be_graded_is_reported_and_makes_the_run_end_with_1(
+    attack: str, classes: list[ours.Class]
+):
+    graded = next(graded for graded in classes if attack in graded.attacks)
+    assert graded.outcome.status == 1
+    assert f"{classroom.student(graded.attacks[attack])}: not graded" in graded.outcome.output
 
 
 @pytest.mark.slow

@@ -64,8 +64,8 @@ def with_links_to_the_source(hand_in: HandIn, course: Course) -> None:
 
 
 def with_sleeping_cells(hand_in: HandIn, course: Course) -> None:
-    """Three hundred cells that each sleep for a little less than a cell may take."""
-    hand_in.notebook.cells[1:1] = [new_code_cell("import time\ntime.sleep(4)") for _ in range(300)]
+    """Three hundred cells that each sleep for a while that one cell may take."""
+    hand_in.notebook.cells[1:1] = [new_code_cell("import time\ntime.sleep(1)") for _ in range(300)]
 
 
 # Broken files --------------------------------------------------------------------------------------------------------
