@@ -439,7 +439,9 @@ def test_a_model_saved_before_its_training_is_told(saved_model):
 
 @pytest.mark.slow
 def test_a_model_with_other_layers_is_told(saved_model):
-    with pytest.raises(CheckError, match="same layers as model_intro, found other layers: Flatten and Dense"):
+    with pytest.raises(
+        CheckError, match="same layers, of the same sizes, as in model_intro, found others: Flatten and Dense"
+    ):
         checks.reloads(saved_model, (images_of(6), np.zeros(6)), tiny_model(classes=10), "model_intro")
 
 

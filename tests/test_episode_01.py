@@ -469,7 +469,7 @@ def test_wrong_predictions_fail_and_say_why(run, code, says):
                 "save-model": "import os\nos.makedirs('models', exist_ok=True)\n"
                 "other = helpers.create_model_intro(num_classes=10)\nother.save('models/model_intro.keras')"
             },
-            "same numbers",
+            "expected the same layers, of the same sizes, as in model_intro",
         ),
     ],
 )

@@ -137,7 +137,7 @@ def reloads(
 
     fail_unless(
         json.loads(json.dumps(outline(compare))) == found.outline,
-        f"{path}: expected a model with the same layers as {name}, found other layers: "
+        f"{path}: expected the same layers, of the same sizes, as in {name}, found others: "
         f"{listed(layer for layer, _ in found.outline if layer != 'InputLayer')}",
     )
     own = predict(compare, images, name)
