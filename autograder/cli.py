@@ -244,7 +244,10 @@ def print_comparison(samples: list[Sample], compared: list[list[Comparison]]) ->
         table.add_row(f"{sample.name}\n[dim]{escape(sample.about)}[/]", *cells)
         table.add_section()
     Console(highlight=False, width=max(out.width, 130) if not out.is_terminal else None).print(table)
-    out.print("'waits': a written answer, which a person grades. All others were marked by the machine.")
+    out.print(
+        "Marks are as they should be, unless the expected one stands beside them. "
+        "'waits': a written answer, which a person grades."
+    )
 
 
 def split_names(names: list[str] | None) -> list[str]:
