@@ -117,7 +117,7 @@ _UNITS = {
 _LEAST = {
     "cell_seconds": 0.1,
     "notebook_seconds": 1,
-    "cpu_seconds": 5,
+    "cpu_seconds": 1,
     "grace_seconds": 0.1,
     "memory_bytes": 128 * MIB,
     "processes": 32,

@@ -176,6 +176,12 @@ class Sandbox:
         view = list(self._view())
         if not root:
             return [bubblewrap, *_NAMESPACES, *self._mounts(view), *self._settings(), "--", *confined]
+        for option, source, _ in view:
+            if option == "--ro-bind" and Path(source).is_dir() and Path(source).stat().st_mode & 0o005 != 0o005:
+                raise SandboxUnavailable(
+                    f"{source} can be read by its owner alone, and in the sandbox code runs as nobody. "
+                    f"Let others read it: chmod -R a+rX '{source}'"
+                )
         # Root builds the view, for root can reach what it owns; then it gives its power away, and a second bubblewrap
         # makes the sandbox of that view as a user who owns nothing. The kernel does not hold uid 0 to RLIMIT_NPROC.
         reached = [
@@ -184,10 +190,17 @@ class Sandbox:
         first = [bubblewrap, "--die-with-parent", *_flat(view), "--dev", "/dev", "--bind", "/proc", "/proc"]
         if not _under(Path(bubblewrap), Path("/usr")):
             first += ["--ro-bind", bubblewrap, bubblewrap]
-        drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+        drop = [
+            shutil.which("setpriv") or "setpriv",
+            f"--reuid={NOBODY}",
+            f"--regid={NOBODY}",
+            "--clear-groups",
+            "--inh-caps=-all",
+        ]
         drop += ["--bounding-set=-all", "--pdeathsig=KILL", "--no-new-privs"]
         second = [bubblewrap, *_NAMESPACES, *self._mounts(reached), *self._settings()]
-        return [*first, "--", *drop, "--", *second, "--", *confined]
+        leash = [sys.executable, "-I", "-S", "/grader/leash.py"]
+        return [*first, "--", *drop, "--", *leash, *second, "--", *confined]
 
     def _confinement(self) -> dict[str, Any]:
         limits = self.limits
