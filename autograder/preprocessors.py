@@ -52,14 +52,15 @@ class JudgePool:
         Raises:
             CourseError: There is no sandbox on this machine.
         """
-        key = (sandbox, limits)
+        images = CourseImages.find()  # a judge sees the images that were there when it started, so others need another
+        key = (sandbox, limits, images)
         with self._lock:
             idle = self._idle.setdefault(key, [])
             judge = next((j for j in reversed(idle) if set(modules) <= set(j.modules)), None)
             if judge is not None:
                 idle.remove(judge)
         if judge is None:
-            judge = open_judge(sandbox=sandbox, limits=limits, modules=modules)
+            judge = open_judge(sandbox=sandbox, limits=limits, modules=modules, images=images)
         try:
             yield judge
         except BaseException:

@@ -82,6 +82,11 @@ def test_an_untouched_notebook_scores_nothing_and_leaves_nothing_to_grade(graded
     assert [mark.state for mark in bob.marks] == ["marked", "marked"]
 
 
+def test_a_lost_point_comes_with_the_judges_reason(graded):
+    assert "total should be 6; yours is 7" in graded[1]["cyd"].mark("add-up-test").message
+    assert "not attempted yet" in graded[1]["bob"].mark("add-up-test").message
+
+
 @pytest.mark.parametrize("student", ["cyd", "fay"])
 def test_a_wrong_or_raising_answer_scores_nothing_and_is_still_marked(graded, student):
     result = graded[1][student]
@@ -241,7 +246,7 @@ def test_formgrader_opens_on_the_course_and_lists_the_assignment_and_its_student
                 break
             except OSError:
                 time.sleep(0.5)
-        assert "Formgrader" in get("/formgrader/manage_assignments") or "formgrader" in get("/formgrader")
+        assert "formgrader" in get("/formgrader/manage_assignments")
         assignments = {one["name"]: one for one in json.loads(get("/formgrader/api/assignments"))}
         assert assignments["01-small"]["max_score"] == 5
         submissions = json.loads(get("/formgrader/api/submissions/01-small"))
