@@ -32,6 +32,7 @@ class Attack:
         earns: Points by exercise that it deserves.
         may_lose: Exercises whose points it may lose by its own doing.
         says: Text that the graded notebook must hold, or ''.
+        waits: Whether no mark is right, because a person has to ask the student for another file.
         mangle: Name of a function of `mangle` that changes the submission as a whole, or ''.
     """
 
@@ -44,6 +45,7 @@ class Attack:
     earns: dict[str, float] = field(default_factory=dict)
     may_lose: tuple[str, ...] = ()
     says: str = ""
+    waits: bool = False
     mangle: str = ""
 
     def worth(self) -> dict[str, float]:
