@@ -176,12 +176,14 @@ def demo(
     Exit code 0: every mark is as it should be. 1: some are not.
     """
     from autograder.course import find_root
-    from autograder.demo import compare, stage
+    from autograder.demo import compare, find_images, stage
     from autograder.feedback import write_feedback
     from autograder.report import write_report
 
     root = find_root()
     out.print("Setting up a class of sample submissions in demo/; the marks of your own course are not touched.")
+    if find_images(root):
+        out.print("No photos are here, so the class trains on a stand-in: drawn pictures of the same five classes.")
     grading, samples = stage(root, root / "demo", sandbox=not no_sandbox)
     results = []
     with steps(f"Grading {grading.episode.name}", len(samples)) as done:
@@ -193,6 +195,8 @@ def demo(
     print_comparison(samples, compared)
     pages = list(write_feedback(grading.episode))
     report = write_report(grading.episode.root / "report.html", grading.episode.name, results, sandbox=grading.sandbox)
+    minutes = sum(result.seconds for result in results) / 60
+    out.print(f"Graded {len(results)} submissions in {minutes:.1f} minutes.")
     out.print(f"Class report:  {report.relative_to(root)}")
     out.print(f"Feedback page: {pages[-1].path.relative_to(root)}, and one like it for each of the others")
     wrong = [(sample, one) for sample, found in zip(samples, compared, strict=True) for one in found if not one.agrees]

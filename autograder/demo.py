@@ -117,7 +117,7 @@ def make_scratch(root: Path, episode: Episode, scratch: Path) -> Episode:
 
 
 def stage(root: Path, scratch: Path, *, sandbox: bool = True, folder: Path = SAMPLES) -> tuple[Grading, list[Sample]]:
-    """Set up the demo's class: a scratch course, images to train on, and every sample handed in.
+    """Set up the demo's class: a scratch course, and every sample handed in.
 
     Args:
         root: The course folder.
@@ -133,7 +133,6 @@ def stage(root: Path, scratch: Path, *, sandbox: bool = True, folder: Path = SAM
     """
     original = find_episode(root, "1")
     samples = read_samples(original.name, folder)
-    find_images(root)
     episode = make_scratch(root, original, scratch)
     build(episode)
     release = read_notebook(episode.release)
@@ -144,8 +143,11 @@ def stage(root: Path, scratch: Path, *, sandbox: bool = True, folder: Path = SAM
     return prepare(episode, sandbox=sandbox), samples
 
 
-def find_images(root: Path) -> None:
+def find_images(root: Path) -> bool:
     """Point the demo's class at images: those of the course, else a stand-in that is drawn into its `data/`.
+
+    Returns:
+        Whether they are a stand-in.
 
     Raises:
         CourseError: `CNN_COURSE_DATA` names a folder that holds none, or the stand-in cannot be written.
@@ -158,6 +160,7 @@ def find_images(root: Path) -> None:
     except (data.DataError, OSError) as problem:
         raise CourseError(str(problem)) from problem
     os.environ[data.DATA_VARIABLE] = str(folder.resolve())
+    return data.is_standin(folder)
 
 
 def compare(sample: Sample, result: StudentResult) -> Iterator[Comparison]:
