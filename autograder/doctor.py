@@ -14,7 +14,7 @@ from typing import Literal
 
 from jupyter_core.paths import jupyter_config_path
 
-from autograder.course import episodes, find_root
+from autograder.course import environment_first, episodes, find_root
 from autograder.errors import CourseError
 
 Level = Literal["fine", "missing", "optional"]
@@ -104,6 +104,7 @@ def python_package(package: Package) -> Finding:
 
 def programs_first() -> Finding:
     """Nbgrader starts `alembic` by name, so it must be this environment's."""
+    environment_first()
     program = shutil.which("alembic")
     if program and Path(program).parent == Path(sys.executable).parent:
         return Finding("alembic, for the gradebook", "fine", "this environment's")

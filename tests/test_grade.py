@@ -17,6 +17,7 @@ import pytest
 from nbgrader.api import Gradebook
 from small_course import SMALL_EPISODE
 
+from autograder import cli
 from autograder.build import build
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
@@ -255,3 +256,38 @@ def test_formgrader_opens_on_the_course_and_lists_the_assignment_and_its_student
         server.terminate()
         server.wait(timeout=30)
         log.close()
+
+
+def test_without_the_sandbox_the_run_the_log_and_the_report_all_say_so(course_factory, capsys, monkeypatch):
+    root = course_factory()
+    episode = find_episode(root, "1")
+    build(episode)
+    hand_in(episode, "ada")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", ["autograder", "grade", "1", "--no-sandbox"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert "Warning: no sandbox" in said and "ada: 2 of 5 points" in said
+    assert "Graded without the sandbox" in (root / "export" / "01-small" / "report.html").read_text()
+    last = json.loads((root / "logs" / "autograder.jsonl").read_text().splitlines()[-1])
+    assert last["sandbox"] is False
+
+
+def test_where_no_sandbox_can_be_had_grading_refuses_unless_told_otherwise(course_factory, monkeypatch):
+    def refuse() -> None:
+        raise CourseError("no sandbox here: install bubblewrap")
+
+    monkeypatch.setattr("autograder.grade.require_sandbox", refuse)
+    root = course_factory()
+    episode = find_episode(root, "1")
+    build(episode)
+    hand_in(episode, "ada")
+    with pytest.raises(CourseError, match="install bubblewrap"):
+        prepare(episode)
+    assert not (root / "autograded").exists()
+    assert not prepare(episode, sandbox=False).sandbox
+    with (root / "nbgrader_config.py").open("a") as config:
+        config.write("\nc.JudgedExecute.sandbox = False\n")
+    assert not prepare(episode).sandbox
