@@ -1,7 +1,7 @@
 """The same corpus against plain nbgrader with its default preprocessors: `python -m tests.attacks.baseline`.
 
 Each attack is graded by `nbgrader autograde` without any configuration, with an honest student after it, in a
-throwaway container and a throwaway copy of the course. The result is `baseline.json`; it takes about half an hour.
+throwaway container and a throwaway copy of the course. The result is `baseline.json`; it takes a quarter of an hour.
 """
 
 import argparse
@@ -10,16 +10,20 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 
 from . import classroom, container
 from .corpus import HERE, Attack, Course, load, submission
 
 DATA = HERE / "baseline.json"
 PORT = 47654
+WORKERS = 2
 
 #: The honest student who is graded after the attacker.
 LAST = classroom.HONEST[1]
@@ -67,16 +71,27 @@ def plain_course() -> Iterator[Course]:
         yield course
 
 
+#: One for each container that runs at the same time: a limit of processes counts all that a user has.
+USERS: SimpleQueue[int] = SimpleQueue()
+for number in range(WORKERS):
+    USERS.put(container.USER + number)
+
+
 def _nbgrader(course: Course, *arguments: str, wall_seconds: int, port: int = 0) -> container.Outcome:
-    return container.run(
-        [sys.executable, "-m", "nbgrader", *arguments],
-        course.root,
-        course.home,
-        wall_seconds=wall_seconds,
-        environment=classroom.environment(course),
-        defenceless=True,
-        port=port,
-    )
+    user = USERS.get()
+    try:
+        return container.run(
+            [sys.executable, "-m", "nbgrader", *arguments],
+            course.root,
+            course.home,
+            wall_seconds=wall_seconds,
+            environment=classroom.environment(course),
+            defenceless=True,
+            port=port,
+            user=user,
+        )
+    finally:
+        USERS.put(user)
 
 
 def attack_plain_nbgrader(template: Course, attack: Attack) -> Result:
@@ -102,8 +117,6 @@ def attack_plain_nbgrader(template: Course, attack: Attack) -> Result:
             harm.append("hung or ended the batch")
         if marks.get(LAST) != classroom.full_marks(attack.episode):
             harm.append("cost another student marks" if LAST in marks else "left another student ungraded")
-        if found.lost:
-            harm.append(f"lost deserved points of {', '.join(found.lost)}")
         if classroom.fingerprint(course) != before:
             harm.append("changed files of the course or of other students")
         if outcome.left:
@@ -127,9 +140,9 @@ def main() -> None:
     chosen = [a for a in corpus if not options.attacks or a.id in options.attacks]
     if options.missing:
         chosen = [a for a in chosen if a.id not in results]
-    with plain_course() as template:
-        for attack in chosen:
-            result = attack_plain_nbgrader(template, attack)
+    with plain_course() as template, ThreadPoolExecutor(WORKERS) as pool:
+        tried = pool.map(partial(attack_plain_nbgrader, template), chosen)
+        for attack, result in zip(chosen, tried, strict=True):
             results[attack.id] = asdict(result)
             print(f"{attack.id}: points {result.points}, secrets {result.secrets}, harm {result.harm}", flush=True)
             kept = {a.id: results[a.id] for a in corpus if a.id in results}

@@ -6,15 +6,22 @@ nbgrader, which protects nothing, gets a network namespace, an unprivileged user
 besides.
 """
 
+import contextlib
 import json
 import os
+import resource
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: A user that nothing else runs as, so that its limit of processes counts only the attacked run.
+#: The first of some users that nothing else runs as, so that its limit of processes counts only the attacked run.
 USER = 61234
 
 #: What a run needs of the Python environment and of this project.
@@ -49,6 +56,7 @@ def run(
     environment: dict[str, str],
     defenceless: bool = False,
     port: int = 0,
+    user: int = USER,
 ) -> Outcome:
     """Run `command` in the course folder, contained.
 
@@ -61,6 +69,7 @@ def run(
         defenceless: Whether the command protects nothing by itself: then without network, as an unprivileged user, with
             limits on memory (8 GB of address space for a process) and on processes (300).
         port: Where a listener of the container listens; 0 for none.
+        user: Number of the unprivileged user; of no use to who isn't root.
     """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -89,8 +98,8 @@ def run(
     if defenceless and os.geteuid() == 0:
         for folder in (course, home):
             for path in (folder, *folder.rglob("*")):
-                os.chown(path, USER, USER, follow_symlinks=False)
-        inside += ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"]
+                os.chown(path, user, user, follow_symlinks=False)
+        inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all"]
         inside += ["--bounding-set=-all", "--"]
     inside += [sys.executable, "-I", __file__, str(report), str(wall_seconds), str(port), str(int(defenceless))]
     inside += command
@@ -131,16 +140,18 @@ def _folders_to(path: Path, start: Path) -> list[str]:
 
 def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, command: list[str]) -> None:
     """Run the command, then look at what is left of it. Runs as the second process of the namespace."""
-    import resource
-    import signal
-
     if _needs_bare_proc(defenceless):
         subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
     reached: list[str] = []
+    listeners = contextlib.ExitStack()  # never closed: this process ends by `_exit`
     if port:
-        listen(port, reached)
+        listeners.enter_context(listening(port, reached, report.parent))
+    # An attack may send signals to all processes: this one outlives those that can be outlived.
+    unmoved = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def limit() -> None:
+        for number in unmoved:
+            signal.signal(number, signal.SIG_DFL)
         if defenceless:
             resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
             resource.setrlimit(resource.RLIMIT_NPROC, (300, 300))
@@ -148,8 +159,7 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 29, 1 << 29))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    # An attack may send signals to all processes: this one outlives those that can be outlived.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in unmoved:
         signal.signal(number, signal.SIG_IGN)
     printed = Path("/tmp/.container-output")
     with printed.open("wb") as sink:
@@ -187,8 +197,6 @@ def _inside(report: Path, wall_seconds: int, port: int, defenceless: bool, comma
 
 def _processes() -> list[str]:
     """Command lines of all processes of the namespace but this one and the namespace's first."""
-    import time
-
     found: list[str] = []
     for _ in range(20):
         found = []
@@ -208,10 +216,9 @@ def _processes() -> list[str]:
     return found
 
 
-def listen(port: int, reached: list[str]) -> None:
-    """Note everything that arrives by TCP, UDP or at the abstract socket."""
-    import socket
-    import threading
+@contextlib.contextmanager
+def listening(port: int, reached: list[str], folder: Path) -> Iterator[None]:
+    """Note everything that arrives by TCP, by UDP, at an abstract socket, or at `canary.sock` in a folder."""
 
     def accept(listener: socket.socket) -> None:
         while True:
@@ -227,17 +234,35 @@ def listen(port: int, reached: list[str]) -> None:
         while True:
             reached.append(listener.recvfrom(500)[0].decode(errors="replace"))
 
-    for family, kind, address, work in (
-        (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port), accept),
-        (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", port), receive),
-        (socket.AF_UNIX, socket.SOCK_STREAM, f"\0attack-canary-{port}", accept),
-    ):
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        if kind == socket.SOCK_STREAM:
-            listener.listen(16)
-        threading.Thread(target=work, args=(listener,), daemon=True).start()
+    def work(listener: socket.socket, kind: int) -> None:
+        with contextlib.suppress(OSError):  # it is closed at the end
+            accept(listener) if kind == socket.SOCK_STREAM else receive(listener)
+
+    with contextlib.ExitStack() as stack:
+        # A socket's path may have 107 bytes; through the descriptor it's short.
+        place = os.open(folder, os.O_PATH)
+        stack.callback(os.close, place)
+        for family, kind, address in (
+            (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port)),
+            (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", port)),
+            (socket.AF_UNIX, socket.SOCK_STREAM, f"\0attack-canary-{port}"),
+            (socket.AF_UNIX, socket.SOCK_STREAM, f"/proc/self/fd/{place}/canary.sock"),
+        ):
+            listener = stack.enter_context(socket.socket(family, kind))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            if kind == socket.SOCK_STREAM:
+                listener.listen(16)
+            stack.callback(_shut, listener)
+            threading.Thread(target=work, args=(listener, kind), daemon=True).start()
+        yield
+    (folder / "canary.sock").unlink(missing_ok=True)
+
+
+def _shut(listener: socket.socket) -> None:
+    """Wake the thread that waits at a socket."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ def _text(hand_in: HandIn) -> bytes:
 def with_shadowing_modules(hand_in: HandIn, course: Course) -> None:
     """Modules with the names of those that the tests import."""
     fake = b"""
-import builtins, pathlib
-builtins.isinstance = lambda *arguments: True
-def __getattr__(name): return lambda *arguments, **options: [1, 4, 9, 16, 25]
+def DictReader(file): return []
+def load(file): return [1, 4, 9, 16, 25]
 """
     startup = b"""
 import ast

@@ -8,9 +8,7 @@ import json
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +77,11 @@ def grade(folder: Path, episode: str, attacks: list[Attack], *, with_nbgrader: b
         attacks: Attacks on that episode.
         with_nbgrader: Whether nbgrader's own commands grade and hand back, with this course's configuration.
     """
-    with _listener() as (port, reached):
-        limits = (f"c.GradingLimits.{name} = {value}\n" for name, value in LOW_LIMITS[episode].items())
-        course = classroom.build(folder, port, JUDGE_LIMITS + "".join(limits))
+    port = _free_port()
+    reached: list[str] = []
+    limits = (f"c.GradingLimits.{name} = {value}\n" for name, value in LOW_LIMITS[episode].items())
+    course = classroom.build(folder, port, JUDGE_LIMITS + "".join(limits))
+    with container.listening(port, reached, course.root):
         handed_in = {classroom.student(attack): submission(attack, course) for attack in attacks}
         classroom.hand_in(course, episode, handed_in)
         before = classroom.fingerprint(course)
@@ -122,15 +122,10 @@ def _run(course: Course, program: str, *arguments: str) -> container.Outcome:
     )
 
 
-@contextmanager
-def _listener() -> Iterator[tuple[int, list[str]]]:
-    """Listen on this machine by TCP, UDP and an abstract Unix socket; whatever arrives is kept in the list."""
+def _free_port() -> int:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    reached: list[str] = []
-    container.listen(port, reached)
-    yield port, reached
+        return trial.getsockname()[1]
 
 
 def record(graded: Class) -> dict[str, dict]:
@@ -140,7 +135,7 @@ def record(graded: Class) -> dict[str, dict]:
             "family": graded.attacks[name].family,
             "points": bool(found.unearned),
             "secrets": found.secrets,
-            "harm": [*found.harm, *(f"lost deserved points of {exercise}" for exercise in found.lost)],
+            "harm": found.harm,
         }
         for name, found in graded.found.items()
     }
