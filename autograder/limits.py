@@ -77,6 +77,11 @@ class Limits:
                 "raise c.GradingLimits.notebook_seconds or lower c.GradingLimits.cell_seconds."
             )
 
+    @property
+    def message_bytes(self) -> int:
+        """What one message of a kernel may have; a kernel gathers what is printed in quick succession into one."""
+        return 4 * self.output_bytes + MIB
+
     @classmethod
     def from_config(cls, config: Config | None = None) -> Self:
         """The limits that `c.GradingLimits` of a traitlets configuration sets, defaults for the rest.

@@ -32,6 +32,7 @@ from jupyter_client.provisioning import KernelProvisionerBase
 from traitlets import Instance
 
 from autograder.errors import CourseError
+from autograder.gate import Gate
 from autograder.inside.confine import FAILED
 from autograder.limits import Limits
 
@@ -187,7 +188,8 @@ class Sandbox:
         reached = [
             (option, target if option in ("--bind", "--ro-bind") else source, target) for option, source, target in view
         ]
-        first = [bubblewrap, "--die-with-parent", *_flat(view), "--dev", "/dev", "--bind", "/proc", "/proc"]
+        folders = [part for folder in ("/tmp", WORK) for part in ("--perms", "0755", "--dir", folder)]
+        first = [bubblewrap, "--die-with-parent", *folders, *_flat(view), "--dev", "/dev", "--bind", "/proc", "/proc"]
         if not _under(Path(bubblewrap), Path("/usr")):
             first += ["--ro-bind", bubblewrap, bubblewrap]
         drop = [
@@ -553,6 +555,7 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     folder: Path | None = None
     process: SandboxProcess | None = None
+    gate: Gate | None = None
 
     @property
     def has_process(self) -> bool:
@@ -596,10 +599,12 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
             for port, channel in enumerate(_CHANNELS, start=1):
                 sockets[channel] = listening = socket.socket(socket.AF_UNIX)
                 listening.setblocking(False)
-                listening.bind(str(self.folder / f"s-{port}"))
+                listening.bind(str(self.folder / f"k-{port}"))
                 listening.listen(16)
             descriptors = {channel: each.fileno() for channel, each in sockets.items()}
             info = {k: v.decode() if isinstance(v, bytes) else v for k, v in self.connection_info.items()}
+            names = {channel: (f"s-{port}", f"k-{port}") for port, channel in enumerate(_CHANNELS, start=1)}
+            self.gate = Gate(self.folder, names, policy.limits.message_bytes)
             runtime = policy.environ()["JUPYTER_RUNTIME_DIR"]
             request = {"connection": info, "sockets": descriptors, "file": f"{runtime}/connection.json"}
             argv = [sys.executable, f"{policy.inside}/kernel.py"]
@@ -651,6 +656,9 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         self._remove_folder()
 
     def _remove_folder(self) -> None:
+        if self.gate is not None:
+            self.gate.close()
+            self.gate = None
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None

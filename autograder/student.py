@@ -13,6 +13,7 @@ import math
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from traitlets import Bool, Instance, List, Unicode
 
 from autograder.course import find_root
 from autograder.errors import CourseError
-from autograder.limits import MIB, Limits
+from autograder.limits import Limits
 from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, copy_handed_in, run_folder
 from autograder.watch import SandboxProcess, in_words
 
@@ -42,7 +43,7 @@ _MESSAGES = 200_000  # of one cell, whatever their size
 _DEPTH = 40  # of nested JSON in an output
 _IDLE_SECONDS = 2.0  # how long after its reply a cell may still send output
 _START_SECONDS = 90.0
-_QUEUE = 16  # messages that wait in the grader's memory; each is bounded too
+_QUEUE = 8  # messages that wait in the grader's memory; each is bounded too
 
 
 class HiddenTimeout(TimeoutError):
@@ -175,7 +176,7 @@ class StudentClient(NotebookClient):
         if self._context is None:
             # Options of a context are defaults of its sockets. A message that is larger is refused unread.
             self._context = zmq.asyncio.Context()
-            self._context.setsockopt(zmq.MAXMSGSIZE, self.limits.output_bytes + MIB)
+            self._context.setsockopt(zmq.MAXMSGSIZE, self.limits.message_bytes)
             self._context.setsockopt(zmq.RCVHWM, _QUEUE)
             self._context.setsockopt(zmq.LINGER, 0)
         self.km = AsyncKernelManager(
@@ -376,6 +377,11 @@ class StudentClient(NotebookClient):
             raise HiddenTimeout(f"the kernel did not finish within {timeout:g} s")
         return outcome.reply
 
+    def _refused(self) -> Counter[str]:
+        """How often the kernel's messages were refused, by channel."""
+        gate = self.provisioner.gate if self.provisioner is not None else None
+        return Counter(gate.refused) if gate is not None else Counter()
+
     def _left(self) -> float:
         return self.limits.notebook_seconds - self._spent
 
@@ -398,6 +404,7 @@ class StudentClient(NotebookClient):
             return self._dead(outcome)
         request = self.kc.execute(code, silent=silent, store_history=not silent, allow_stdin=False, stop_on_error=False)
         listener = _Listener(self.kc, request, sink, outcome)
+        refused = self._refused()
         deadline = time.monotonic() + seconds
         stopped: tuple[str, str] | None = None
         while True:
@@ -412,6 +419,10 @@ class StudentClient(NotebookClient):
                 self._finish(sink, outcome, stopped)
                 return self._dead(outcome)
             now = time.monotonic()
+            if self._refused()["shell"] > refused["shell"]:
+                listener.flood = "sent a reply without end"
+            elif self._refused()["iopub"] > refused["iopub"] + 1:
+                listener.flood = f"sent outputs of more than {in_words(self.limits.message_bytes)} each"
             if stopped is None and listener.flood:
                 stopped = ("OutputLimitReached", f"This cell was stopped, for it {listener.flood}.")
             elif stopped is None and now > deadline:
@@ -436,6 +447,10 @@ class StudentClient(NotebookClient):
                     outcome.state = "stopped"
                     return outcome
         await listener.listen_until_idle(_IDLE_SECONDS)
+        if sink is not None and self._refused()["iopub"] > refused["iopub"]:
+            sink.cut = sink.cut or (
+                f"An output of this cell was refused, for it is larger than {in_words(self.limits.message_bytes)}."
+            )
         self._finish(sink, outcome, stopped)
         outcome.state = "stopped" if stopped else ("error" if outcome.reply.get("status") != "ok" else "ok")
         return outcome

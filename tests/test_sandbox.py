@@ -227,7 +227,7 @@ def test_an_ordinary_user_can_make_the_same_sandbox_and_runs_a_notebook_in_it(re
         shown += ["--perms", "0755", "--tmpfs", "/root", *sandbox._flat(below)]
     user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     done = subprocess.run(
-        ["bwrap", *shown, "--", *user, "--", "env", "-i", "PATH=/usr/bin:/bin", "HOME=/home", sys.executable, "-c", code],
+        ["bwrap", *shown, "--", *user, "env", "-i", "PATH=/usr/bin:/bin", "HOME=/home", sys.executable, "-c", code],
         capture_output=True, text=True, timeout=120, check=False, cwd="/",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
