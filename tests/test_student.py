@@ -251,6 +251,12 @@ KERNEL = (
     "def send(kind, content, parent=None):\n"
     "    s.send(k.iopub_socket, kind, content, parent=parent or k.get_parent(), ident=b'x')\n"
     "def signed(*parts): k.iopub_thread.send_multipart([b'x', b'<IDS|MSG>', s.sign(parts), *parts])\n"
+    "def raw(kind, content):\n"
+    "    head = s.msg_header(kind); head['date'] = '2020-01-01T00:00:00Z'\n"
+    "    parent = {'msg_id': k.get_parent()['header']['msg_id']}\n"
+    "    signed(json.dumps(head).encode(), json.dumps(parent).encode(), b'{}', content)\n"
+    "def reply(content, parent):\n"
+    "    s.send(k.shell_stream, 'execute_reply', content, parent=parent, ident=k._parent_ident['shell'])\n"
 )
 
 
@@ -279,16 +285,17 @@ def test_outputs_of_other_cells_cannot_be_written():
         assert [out.data["text/plain"] for out in cell.outputs] == ["This test is not run here: the judge runs it."]
 
 
-def test_a_forged_reply_ends_its_own_cell_at_most_and_its_claims_are_not_believed():
-    cells, client = run(
-        KERNEL
-        + "i = k.get_parent()\n"
-        + "reply = {'status': 'ok', 'execution_count': 10**6, 'payload': []}\n"
-        + "for kind in ('execute_reply', 'no_reply'): s.send(k.shell_stream, kind, reply, parent=i, ident=k._parent_ident)\n"
-        + "1 / 0",
-        "print('honest')",
-    )
-    assert text(cells[1]) == "honest\n" and client._restarts == 0
+def test_a_forged_reply_ends_its_own_cell_at_most():
+    forge = "reply({'status': 'ok', 'execution_count': 10**6}, k.get_parent())\nimport time; time.sleep(3)\n"
+    cells, client = run("x = 3", KERNEL + forge + "x = 4", "print(x)", test_cell(), "print('honest')", kind=Judging)
+    assert text(cells[2]) == "4\n" and text(cells[4]) == "honest\n"
+    assert cells[1].execution_count != 10**6 and client._restarts == 0 and client._spent >= 3
+
+
+def test_a_reply_to_another_request_is_not_taken_for_this_ones():
+    first = KERNEL + "old = dict(k.get_parent())"
+    cells, _ = run(first, "reply({'status': 'ok'}, old)\nimport time; time.sleep(2); print('done')", "1")
+    assert text(cells[1]) == "done\n" and text(cells[2]) == "1"
 
 
 MALFORMED = [
@@ -301,7 +308,12 @@ MALFORMED = [
     "p = json.dumps({'msg_id': k.get_parent()['header']['msg_id']}).encode()\n"
     "signed(h, p, b'{}', b'[' * 100000); signed(h, p, b'{}', b'9' * 100000); signed(h, p, b'{}', b'{\"a\": NaN}')",
     "send('stream', {'name': 'stdout', 'text': 5})\nsend('stream', {'name': ['a'], 'text': 'x'})\nsend('stream', {})",
-    "send('stream', {'name': 'stdout', 'text': 'bad \\ud800 text'})",
+    'raw(\'stream\', b\'{"name": "stdout", "text": "bad \\\\ud800 text"}\')',
+    'raw(\'display_data\', b\'{"data": {"text/plain": "\\\\ud800", "\\\\ud800/x": "a"}}\')',
+    'raw(\'display_data\', b\'{"data": {"application/json": NaN, "a/json": 1e999}, "metadata": {"a": Infinity}}\')',
+    'raw(\'error\', b\'{"ename": "\\\\udfff", "evalue": "\\\\udfff", "traceback": ["\\\\udfff", 3]}\')',
+    "raw('display_data', b'{\"data\": {\"application/json\": ' + b'[' * 900 + b']' * 900 + b'}}')",
+    "raw('stream', b'[]'); raw('stream', b'5'); raw('stream', b'null'); raw('stream', bytes(range(256)))",
     "d = {'application/json': float('nan'), 'text/plain': 7, 'x': 'y'}\n"
     "send('display_data', {'data': d, 'metadata': {'a': float('inf')}})",
     "d = []\nfor _ in range(500): d = [d]\nsend('display_data', {'data': {'application/json': d}, 'metadata': []})",
@@ -312,15 +324,16 @@ MALFORMED = [
     "send('status', {'execution_state': 'idle'})",
     "send('update_display_data', {'data': 5, 'transient': {'display_id': []}})",
     "send('no such kind', {'x': 1})",
-    "for n in (5, None, [], 'maybe'): s.send(k.shell_stream, 'execute_reply', {'status': n}, parent=k.get_parent(), "
-    "ident=k._parent_ident)",
+    "for n in (5, None, [], 'maybe'): reply({'status': n}, k.get_parent())",
 ]
 
 
 def test_malformed_messages_never_stop_the_notebook():
     cells, client = run(*[KERNEL + source for source in MALFORMED], "print('honest')", cell_seconds=20)
+    assert not any("Traceback" in text(cell) for cell in cells), "a forgery of this test failed by itself"
     assert text(cells[-1]) == "honest\n"
     assert client._restarts == 0
+    nbformat.writes(new_notebook(cells=cells)).encode()
     for cell in cells:
         assert "TimeLimitReached" not in errors(cell), cell.source
 
