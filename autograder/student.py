@@ -484,11 +484,12 @@ def is_test_cell(cell: NotebookNode) -> bool:
 
 
 def _find_data() -> Path | None:
+    from helpers import data
+
     try:
-        from helpers.data import find_data
-    except ImportError:
-        return None
-    return find_data()
+        return data.find_data()
+    except data.DataError as error:
+        raise CourseError(str(error)) from None
 
 
 def _exit_in_words(status: int | None) -> str:

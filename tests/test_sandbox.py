@@ -16,6 +16,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from autograder import sandbox
 from autograder.errors import CourseError
+from autograder.gate import Meter, Refused
 from autograder.inside import confine
 from autograder.limits import MIB, Limits
 from autograder.sandbox import Sandbox, SandboxUnavailable, copy_handed_in, prove_sandbox, require_sandbox, run_folder
@@ -329,6 +330,44 @@ def test_a_flood_on_standard_error_is_read_and_forgotten():
     ) as process:
         assert process.wait(30) == 0
     assert len(process.complaint()) <= 8192
+
+
+# --- the gate between the grader's sockets and the kernel's ----------------------------------------------------------
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+
+
+def frame(content: bytes, *, more: bool = False, command: bool = False) -> bytes:
+    flags = more | 2 * (len(content) > 255) | 4 * command
+    return bytes([flags]) + len(content).to_bytes(8 if flags & 2 else 1, "big") + content
+
+
+HONEST = GREETING + frame(b"\x05READY", command=True) + (frame(b"a", more=True) + frame(b"b" * 900)) * 500
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, len(HONEST)])
+def test_the_gate_lets_any_number_of_small_messages_pass_however_they_arrive(step):
+    meter = Meter(1000)
+    for start in range(0, len(HONEST), step):
+        meter.feed(HONEST[start : start + step])
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        GREETING + frame(b"b" * 1001),
+        GREETING + frame(b"b" * 600, more=True) + frame(b"b" * 600),
+        GREETING + frame(b"", more=True) * 300,
+        GREETING + frame(b"c" * 70_000, command=True),
+        GREETING + b"\x02" + b"\xff" * 8,
+        b"\x01" + bytes(63),
+        GREETING[:10] + b"\x01" + GREETING[11:],
+    ],
+    ids=["large", "large in parts", "parts without end", "long command", "2^64 bytes", "no greeting", "old protocol"],
+)
+def test_the_gate_refuses_a_message_before_it_has_come_whole(stream):
+    with pytest.raises(Refused):
+        Meter(1000).feed(stream[: len(stream) - 200] if len(stream) > 2000 and stream[64] & 2 else stream)
 
 
 # --- what was handed in ----------------------------------------------------------------------------------------------
