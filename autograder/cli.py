@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from autograder.errors import CourseError
@@ -166,6 +175,32 @@ def export(
 
 
 @app.command()
+def data(
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", help="The file cifar-10-python.tar.gz, if you have it; nothing is downloaded."),
+    ] = None,
+    stand_in: Annotated[bool, typer.Option("--stand-in", help="Draw pictures instead; needs no network.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make the images anew, and replace what is there.")] = False,
+) -> None:
+    """Make the course's images (data/) from CIFAR-10, which is downloaded from its publisher.
+
+    170 MB arrive, of which 2,000 small images stay. A download that was broken off goes on where it stopped.
+    """
+    from autograder.course import find_root
+    from autograder.datasets import make_images
+
+    with amounts() as report:
+        made = make_images(
+            find_root() / "data", archive_file=archive, stand_in=stand_in, force=force, report=report, say=say
+        )
+    if made.kept:
+        out.print("The images are there already, all of them; --force makes them anew.")
+    say(f"For students:     {made.folder} (train, val, test)")
+    say(f"For graders only: {made.holdout}")
+
+
+@app.command()
 def demo(
     no_sandbox: Annotated[
         bool, typer.Option("--no-sandbox", help="Run the samples' code with your own rights; they mean no harm.")
@@ -273,6 +308,59 @@ def result_line(result: StudentResult) -> str:
     for mark in result.failures:
         line += f"\n  {mark.exercise}: [red]grader failed[/]. {escape(mark.message)}"
     return line
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    out.print(escape(line))
+
+
+@contextlib.contextmanager
+def amounts() -> Iterator[Callable[[str, float, float, str], None]]:
+    """Show a bar for each stage of a task with an estimate of the time left; elsewhere than on a terminal, some lines.
+
+    Yields:
+        A function that takes a stage, how much of it is done, how much there is in all (0: not known), and the unit
+        (bytes if it is MB).
+    """
+    began: dict[str, tuple[float, float]] = {}
+    tenths: dict[str, int] = {}
+
+    def plain(stage: str, done: float, total: float, unit: str) -> None:
+        now = time.monotonic()
+        # A resumed download starts with much done already, which says nothing about the speed.
+        start, had = began.setdefault(stage, (now, done))
+        scale = 1e6 if unit == "MB" else 1
+        tenth = int(10 * done / total) if total else int(done / scale / 20)
+        if tenths.get(stage, -1) >= tenth:
+            return
+        tenths[stage] = tenth
+        line = f"{stage}: {done / scale:.0f} {f'of {total / scale:.0f} ' if total else ''}{unit}"
+        if done > had and done < total:
+            line += f", about {(now - start) / (done - had) * (total - done):.0f} s left"
+        say(line)
+
+    if not out.is_terminal:
+        yield plain
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    )
+    tasks: dict[str, TaskID] = {}
+    with bar:
+
+        def drawn(stage: str, done: float, total: float, unit: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, completed=done)
+            bar.update(tasks[stage], completed=done, total=total or None)
+
+        yield drawn
 
 
 @contextlib.contextmanager
