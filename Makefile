@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test quick check sweep data lab clean
+.PHONY: help demo test quick check bench sweep data lab clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -35,6 +35,10 @@ check: $(READY) ## style of the code, and whether source/ and release/ are what 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/autograder build --check
+
+bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side; writes bench/latest.json
+	@scripts/setup.sh sandbox
+	@$(BIN)/python -m autograder.bench
 
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
 	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed
