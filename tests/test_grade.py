@@ -291,3 +291,18 @@ def test_where_no_sandbox_can_be_had_grading_refuses_unless_told_otherwise(cours
     with (root / "nbgrader_config.py").open("a") as config:
         config.write("\nc.JudgedExecute.sandbox = False\n")
     assert not prepare(episode).sandbox
+
+
+def test_a_model_left_by_an_instructors_or_a_students_own_run_does_not_pass_for_the_notebooks(course_factory):
+    root = course_factory()
+    episode = find_episode(root, "1")
+    build(episode)
+    notebook = hand_in(episode, "ada")
+    for folder in (episode.source.parent, notebook.parent):
+        (folder / "models").mkdir()
+        (folder / "models" / "model_intro.keras").write_text("trained elsewhere")
+        (folder / "notes.txt").write_text("these travel")
+    assert grade_all(episode)["ada"].score == 2
+    graded = episode.autograded("ada").parent
+    assert (graded / "notes.txt").is_file() and not (graded / "models").exists()
+    assert not (episode.release.parent / "models").exists()
