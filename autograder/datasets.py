@@ -83,7 +83,7 @@ class Archive:
 
     url: str = ARCHIVE_URL
     sha256: str = ARCHIVE_SHA256
-    pause: float = 2.0
+    pause: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -269,10 +269,12 @@ def _find_or_download(folder: Path, archive: Archive, report: Report, say: Calla
                 say(f"Using the archive that Keras downloaded before: {cached}")
                 return cached
     say(f"Downloading {archive.url}")
-    return download(archive, folder / "cifar-10-python.tar.gz", report)
+    return download(archive, folder / "cifar-10-python.tar.gz", report, say)
 
 
-def download(archive: Archive, file: Path, report: Report = lambda *_: None) -> Path:
+def download(
+    archive: Archive, file: Path, report: Report = lambda *_: None, say: Callable[[str], None] = lambda _: None
+) -> Path:
     """Download the archive, and verify its checksum.
 
     What has arrived is kept beside the file, with `.part` after its name, and the next call goes on from there. A
@@ -282,6 +284,7 @@ def download(archive: Archive, file: Path, report: Report = lambda *_: None) -> 
         archive: The address and the checksum.
         file: Where to keep it.
         report: Told about progress.
+        say: Given a line for the user to read, now and then.
 
     Returns:
         The file. It only ever has this name when its checksum is right.
@@ -307,7 +310,10 @@ def download(archive: Archive, file: Path, report: Report = lambda *_: None) -> 
             tries += 1
             if failures >= _TRIES or tries >= _MOST_TRIES or not _may_pass(problem):
                 raise CourseError(_say_unreachable(archive, problem, _size(part))) from problem
-            time.sleep(archive.pause * 2 ** (failures - 1))
+            pause = archive.pause * 2 ** (failures - 1)
+            why = _reason(problem, _size(part))
+            say(f"{why[0].upper()}{why[1:]}. Trying again in {pause:g} s.")
+            time.sleep(pause)
             continue
         except OSError as problem:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -372,23 +378,25 @@ def _may_pass(problem: requests.RequestException) -> bool:
     return problem.response.status_code >= 500 or problem.response.status_code in (408, 429)
 
 
-def _say_unreachable(archive: Archive, problem: requests.RequestException, arrived: int) -> str:
+def _reason(problem: requests.RequestException, arrived: int) -> str:
     import requests
 
     if problem.response is not None:
-        why = f"the server answered {problem.response.status_code} {problem.response.reason}"
-    elif isinstance(problem, requests.Timeout):
-        why = "the server did not answer in time"
-    elif arrived:
-        why = "the connection broke off"
-    else:
-        why = "no connection to the server"
+        return f"the server answered {problem.response.status_code} {problem.response.reason}"
+    if isinstance(problem, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(problem, requests.exceptions.SSLError):
+        return "the server did not prove who it is (its certificate is not accepted)"
+    return "the connection broke off" if arrived else "there is no connection to the server"
+
+
+def _say_unreachable(archive: Archive, problem: requests.RequestException, arrived: int) -> str:
     kept = (
         f"{arrived / 1e6:.1f} MB have arrived and are kept; run `autograder data` again to go on from there. "
         if arrived
         else "Check the network and run `autograder data` again. "
     )
-    return f"{archive.url}: could not be downloaded, {why}. {kept}{_INSTEAD}"
+    return f"{archive.url}: could not be downloaded: {_reason(problem, arrived)}. {kept}{_INSTEAD}"
 
 
 # The images -----------------------------------------------------------------------------------------------------------
