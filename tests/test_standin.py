@@ -133,7 +133,8 @@ def test_images_of_a_class_vary_in_colour_and_place(name):
 
 @pytest.mark.slow
 def test_the_first_model_learns_on_it_as_on_photographs_and_confuses_cats_with_dogs(standin_images):
-    learning = calibrate.learn(calibrate.Images.read(standin_images), seeds=[0])
+    # One training alone strays by 0.04, and other processors stray otherwise; the mean of three is steady enough.
+    learning = calibrate.learn(calibrate.Images.read(standin_images), seeds=range(3))
     for (model, measure), wanted in calibrate.ON_PHOTOGRAPHS.items():
         assert learning.mean(model, measure) == pytest.approx(wanted, abs=calibrate.TOLERANCE), (model, measure)
     assert learning.confused_pairs()[0][0] == "cat and dog"
