@@ -269,7 +269,11 @@ def _find_or_download(folder: Path, archive: Archive, report: Report, say: Calla
                 say(f"Using the archive that Keras downloaded before: {cached}")
                 return cached
     say(f"Downloading {archive.url}")
-    return download(archive, folder / "cifar-10-python.tar.gz", report, say)
+    try:
+        return download(archive, folder / "cifar-10-python.tar.gz", report, say)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing arrived
 
 
 def download(
