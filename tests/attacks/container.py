@@ -83,12 +83,17 @@ def run(
         *("--perms", "1777", "--size", str(1 << 30), "--tmpfs", "/tmp"),
         *("--perms", "1777", "--size", str(1 << 28), "--tmpfs", "/var/tmp"),
     ]
+    covered = [Path("/tmp"), Path("/var/tmp")]
     if defenceless:
-        # Whoever runs this keeps their own home to themselves; the Python environment may lie in it.
+        # Whoever runs this keeps their own home to themselves.
         inside += ["--tmpfs", str(home_of_this_user)]
-        for path in PYTHON:
-            inside += [*_folders_to(path, home_of_this_user), "--ro-bind", str(path), str(path)]
+        covered.append(home_of_this_user)
         inside += ["--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    # The Python environment and this project may lie in a folder that is covered now.
+    for path in PYTHON:
+        for start in covered:
+            inside += _folders_to(path, start)
+        inside += ["--ro-bind", str(path), str(path)]
     for folder in (course, home):
         inside += [*_folders_to(folder, Path("/tmp")), "--bind", str(folder), str(folder)]
     inside += ["--chdir", str(course)]
