@@ -77,7 +77,7 @@ def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, clas
     assert not found.secrets, f"{attack.tries} It read {found.secrets}."
     assert not found.harm, f"{attack.tries} It {found.harm}."
     assert bool(found.waits) == attack.waits, f"{attack.tries} A person has to look at {found.waits or 'nothing'}."
-    assert attack.says in found.text, f"Its notebook does not say that it reached a {attack.says}."
+    assert attack.says in found.text, f"Its notebook does not say {attack.says}."
 
 
 @pytest.mark.slow
@@ -110,7 +110,8 @@ def test_plain_nbgrader_command_with_this_courses_configuration_grades_alike(fol
     attacks = [attack for attack in CORPUS if attack.id in SAMPLE]
     graded = ours.grade(folders("command"), "01-attacks", attacks, with_nbgrader=True)
     for attack in attacks:
-        assert graded.marks[classroom.student(attack)] == attack.worth(), attack.tries
+        found = graded.found[attack.id]
+        assert (found.unearned, found.lost, found.secrets, found.harm) == ({}, {}, [], []), attack.tries
     for student in classroom.HONEST:
         assert graded.marks[student] == classroom.full_marks("01-attacks")
     assert (graded.changed, graded.outcome.left, graded.traces, graded.reached) == ([], [], [], [])

@@ -16,6 +16,8 @@ from . import classroom, container
 from .corpus import HERE, Attack, Course, load, submission
 
 DATA = HERE / "ours.json"
+#: The same corpus through `nbgrader autograde` with this course's configuration.
+THROUGH_NBGRADER = DATA.with_name("ours_through_nbgrader.json")
 
 #: Limits that are low, so that the attacks which run into them do so soon. Keras needs more room and time.
 LOW_LIMITS = {
@@ -141,28 +143,41 @@ def record(graded: Class) -> dict[str, dict]:
     }
 
 
-def grade_corpus(folder: Path, attacks: list[Attack]) -> list[Class]:
-    """Grade attacks in classes, two at a time: two classes of the attacks without TensorFlow, one of those with it."""
+def grade_corpus(folder: Path, attacks: list[Attack], *, with_nbgrader: bool = False) -> list[Class]:
+    """Grade attacks in classes, two at a time: two classes of the attacks without TensorFlow, one of those with it.
+
+    Args:
+        folder: Where the courses of the classes go.
+        attacks: The attacks.
+        with_nbgrader: Whether the command `nbgrader autograde` grades, with this course's configuration.
+    """
     cheap = [attack for attack in attacks if attack.episode == "01-attacks"]
     classes = [cheap[0::2], cheap[1::2], [attack for attack in attacks if attack.episode == "02-model"]]
 
     def one(number: int) -> Class:
         place = folder / f"class-{number}"
         place.mkdir()
-        return grade(place, classes[number][0].episode, classes[number])
+        return grade(place, classes[number][0].episode, classes[number], with_nbgrader=with_nbgrader)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, [number for number, members in enumerate(classes) if members]))
 
 
 def main() -> None:
-    """Grade the whole corpus, or the attacks that are named, and keep the result."""
+    """Grade the whole corpus, or the attacks that are named, and keep the result.
+
+    With `--nbgrader` as the first argument, the command `nbgrader autograde` grades, with this course's configuration.
+    """
     wanted = sys.argv[1:]
-    results: dict[str, dict] = json.loads(DATA.read_text())["attacks"] if wanted and DATA.exists() else {}
+    with_nbgrader = wanted[:1] == ["--nbgrader"]
+    wanted = wanted[1:] if with_nbgrader else wanted
+    data = THROUGH_NBGRADER if with_nbgrader else DATA
+    results: dict[str, dict] = json.loads(data.read_text())["attacks"] if wanted and data.exists() else {}
     corpus = load()
     with tempfile.TemporaryDirectory(prefix="graded-") as name:
         Path(name).chmod(0o755)
-        for graded in grade_corpus(Path(name), [a for a in corpus if not wanted or a.id in wanted]):
+        chosen = [attack for attack in corpus if not wanted or attack.id in wanted]
+        for graded in grade_corpus(Path(name), chosen, with_nbgrader=with_nbgrader):
             results |= record(graded)
             print(graded.outcome.output)
             print("status", graded.outcome.status, "processes", graded.outcome.left, "changed", graded.changed)
@@ -170,7 +185,7 @@ def main() -> None:
             print({student: marks for student, marks in graded.marks.items() if student in classroom.HONEST})
             for attack, found in graded.found.items():
                 print(attack, found.unearned, "lost", found.lost, "waits", found.waits, found.secrets, found.harm)
-    DATA.write_text(json.dumps({"attacks": {a.id: results[a.id] for a in corpus if a.id in results}}, indent=1) + "\n")
+    data.write_text(json.dumps({"attacks": {a.id: results[a.id] for a in corpus if a.id in results}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
