@@ -11,6 +11,7 @@ from . import baseline, ours
 from .corpus import HERE, load
 
 DOCUMENT = HERE.parent.parent / "docs" / "security.md"
+KINDS = ("points", "secrets", "harm")
 BEGIN, END = "<!-- table: python -m tests.attacks.table --write -->", "<!-- end of table -->"
 
 
@@ -29,11 +30,19 @@ def table() -> str:
     totals = [0] * 7
     for family, ids in families.items():
         row = [len(ids)]
-        for kind in ("points", "secrets", "harm"):
+        for kind in KINDS:
             row += [_count(plain, ids, kind), _count(here, ids, kind)]
         totals = [total + number for total, number in zip(totals, row, strict=True)]
         lines.append(f"| {family} | {' | '.join(map(str, row))} |")
     lines.append(f"| **All** | {' | '.join(f'**{total}**' for total in totals)} |")
+    achieved = [
+        sum(any(results[name][kind] for kind in KINDS) for ids in families.values() for name in ids)
+        for results in (plain, here)
+    ]
+    lines += [
+        "",
+        f"{achieved[0]} of the {totals[0]} attacks achieve something with plain nbgrader, {achieved[1]} here.",
+    ]
     return "\n".join(lines)
 
 
