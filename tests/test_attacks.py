@@ -128,6 +128,9 @@ def test_every_attack_was_tried_against_plain_nbgrader_and_against_this_grader()
     ids = {attack.id for attack in CORPUS}
     assert set(json.loads(baseline.DATA.read_text())["attacks"]) == ids
     assert set(json.loads(ours.DATA.read_text())["attacks"]) == ids
+    through_nbgrader = json.loads(ours.THROUGH_NBGRADER.read_text())["attacks"]
+    assert set(through_nbgrader) == ids
+    assert not [name for name, came in through_nbgrader.items() if came["points"] or came["secrets"] or came["harm"]]
 
 
 def test_threat_model_shows_the_table_that_was_measured():
