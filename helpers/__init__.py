@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, hints, models, plots
+    from helpers import checks, data, diagrams, hints, models, plots
     from helpers.data import prepare_datasets
+    from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
     from helpers.models import create_model_intro
     from helpers.plots import plot_confusion_matrix, plot_history, plot_probabilities, show_images
@@ -25,11 +26,15 @@ _EXPORTS = {
     "checks": "checks",
     "create_model_intro": "models",
     "data": "data",
+    "diagrams": "diagrams",
     "hint": "hints",
     "hints": "hints",
     "models": "models",
     "plot_confusion_matrix": "plots",
+    "plot_convolution": "diagrams",
     "plot_history": "plots",
+    "plot_network": "diagrams",
+    "plot_pooling": "diagrams",
     "plot_probabilities": "plots",
     "plots": "plots",
     "prepare_datasets": "data",
@@ -40,11 +45,15 @@ __all__ = [
     "checks",
     "create_model_intro",
     "data",
+    "diagrams",
     "hint",
     "hints",
     "models",
     "plot_confusion_matrix",
+    "plot_convolution",
     "plot_history",
+    "plot_network",
+    "plot_pooling",
     "plot_probabilities",
     "plots",
     "prepare_datasets",

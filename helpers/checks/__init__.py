@@ -14,6 +14,7 @@ A test cell may not end with a check that returns a number: nbgrader reads the v
 
 from __future__ import annotations
 
+from helpers.checks.building import arriving_at, built, model_so_far, train_briefly
 from helpers.checks.figures import figure, figure_facts, shows_images
 from helpers.checks.functions import call_each, returned
 from helpers.checks.images import arrays_of, course_images, holdout
@@ -58,7 +59,9 @@ __all__ = [
     "Reloaded",
     "above_chance",
     "arrays_of",
+    "arriving_at",
     "attempted",
+    "built",
     "call_each",
     "class_index",
     "compiled",
@@ -74,6 +77,7 @@ __all__ = [
     "holdout",
     "layer_order",
     "load_model",
+    "model_so_far",
     "most_probable",
     "output_shapes",
     "parameter_count",
@@ -85,6 +89,7 @@ __all__ = [
     "same_values",
     "saved_file",
     "shows_images",
+    "train_briefly",
     "trained",
     "weights_changed",
 ]
