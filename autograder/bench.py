@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,7 +88,8 @@ def tree_memory(pid: int) -> int:
     """Proportional set size of a process and its descendants, in bytes; those that end meanwhile count 0."""
     total = 0
     try:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        first = psutil.Process(pid)
+        processes = [first, *first.children(recursive=True)]
     except psutil.Error:
         return 0
     for process in processes:
@@ -101,7 +103,7 @@ def tree_memory(pid: int) -> int:
 def plain_course(episode: Episode, folder: Path) -> Path:
     """The same class as a course of plain nbgrader."""
     for name in ("source", "submitted"):
-        subprocess.run(["cp", "-r", str(episode.root / name), str(folder / name)], check=True)
+        shutil.copytree(episode.root / name, folder / name)
     (folder / CONFIG_NAME).write_text(PLAIN_CONFIG.format(root=str(folder)), encoding="utf-8")
     return folder
 

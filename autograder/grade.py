@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import glob
 import time
@@ -180,7 +181,7 @@ class Grading:
             self._config.CourseDirectory.assignment_id = self.episode.name
             if not self.sandbox:
                 self._config.JudgedExecute.sandbox = False
-        config = self._config.copy()
+        config = copy.deepcopy(self._config)  # traitlets' own copy shares its sections
         config.CourseDirectory.student_id = glob.escape(student)
         converter = RecordingAutograde(student, coursedir=CourseDirectory(config=config), config=config)
         converter.force = True

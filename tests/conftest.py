@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,3 +109,13 @@ def images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> P
     folder = os.environ.get("CNN_COURSE_DATA") or request.getfixturevalue("standin_images")
     monkeypatch.setenv("CNN_COURSE_DATA", str(folder))
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def data_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """As `images`, for all tests of a module."""
+    patch = pytest.MonkeyPatch()
+    folder = os.environ.get("CNN_COURSE_DATA") or request.getfixturevalue("standin_images")
+    patch.setenv("CNN_COURSE_DATA", str(folder))
+    yield Path(folder)
+    patch.undo()

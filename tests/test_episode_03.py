@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from episode_run import Run, built_notebooks, singulars
 
-from autograder.build import build
-from autograder.course import Episode
 from helpers import checks, hints
 
 NAME = "03-build-cnn"
@@ -35,40 +32,10 @@ TESTS = (
 WRITTEN = ("why-softmax",)
 
 
-@dataclass
-class Run:
-    """What came of some cells: for each test that failed what it said, other cells that failed, and the values."""
-
-    failed: dict[str, Exception] = field(default_factory=dict)
-    broken: dict[str, Exception] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-
-
 @pytest.fixture(scope="module")
 def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
     """The instructor's notebook and the student's, built from the lesson text."""
-    root = tmp_path_factory.mktemp("course")
-    episode = Episode(root, NAME)
-    episode.text.parent.mkdir(parents=True)
-    episode.text.write_text((repository / "course" / NAME / f"{NAME}.md").read_text(encoding="utf-8"))
-    (root / "nbgrader_config.py").write_text((repository / "nbgrader_config.py").read_text())
-    build(episode)
-    return nbformat.read(episode.source, as_version=4), nbformat.read(episode.release, as_version=4)
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory) -> Iterator[Path]:
-    """Images for the notebooks: the real ones if there are any, else the stand-in, drawn once."""
-    patch = pytest.MonkeyPatch()
-    if "CNN_COURSE_DATA" not in os.environ:
-        from helpers import prepare_datasets
-
-        folder = tmp_path_factory.mktemp("images")
-        patch.chdir(folder)
-        prepare_datasets()
-        patch.setenv("CNN_COURSE_DATA", str(folder / "data"))
-    yield Path(os.environ["CNN_COURSE_DATA"])
-    patch.undo()
+    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +149,6 @@ def test_every_word_in_italics_is_in_the_glossary(notebooks, repository):
         for word in re.findall(r"(?<!\*)\*([A-Za-z][A-Za-z ]+)\*(?!\*)", cell.source):
             if word not in EMPHASIS:
                 assert any(one in glossary for one in singulars(word.lower())), word
-
-
-def singulars(word: str) -> list[str]:
-    return [word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ies") + "y"]
 
 
 # Italics that stress a word and introduce none.
