@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, hints, models, plots
-    from helpers.data import prepare_datasets
+    from helpers import checks, data, hints, leaks, models, plots
+    from helpers.data import data_folder, prepare_datasets
     from helpers.hints import hint
+    from helpers.leaks import leaky_split
     from helpers.models import create_model_intro
     from helpers.plots import plot_confusion_matrix, plot_history, plot_probabilities, show_images
 
@@ -25,8 +26,11 @@ _EXPORTS = {
     "checks": "checks",
     "create_model_intro": "models",
     "data": "data",
+    "data_folder": "data",
     "hint": "hints",
     "hints": "hints",
+    "leaky_split": "leaks",
+    "leaks": "leaks",
     "models": "models",
     "plot_confusion_matrix": "plots",
     "plot_history": "plots",
@@ -40,8 +44,11 @@ __all__ = [
     "checks",
     "create_model_intro",
     "data",
+    "data_folder",
     "hint",
     "hints",
+    "leaks",
+    "leaky_split",
     "models",
     "plot_confusion_matrix",
     "plot_history",
