@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, hints, leaks, models, plots
+    from helpers import checks, data, diagrams, hints, leaks, models, plots
     from helpers.data import data_folder, prepare_datasets
+    from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
     from helpers.leaks import leaky_split
     from helpers.models import create_model_intro
@@ -27,13 +28,17 @@ _EXPORTS = {
     "create_model_intro": "models",
     "data": "data",
     "data_folder": "data",
+    "diagrams": "diagrams",
     "hint": "hints",
     "hints": "hints",
     "leaky_split": "leaks",
     "leaks": "leaks",
     "models": "models",
     "plot_confusion_matrix": "plots",
+    "plot_convolution": "diagrams",
     "plot_history": "plots",
+    "plot_network": "diagrams",
+    "plot_pooling": "diagrams",
     "plot_probabilities": "plots",
     "plots": "plots",
     "prepare_datasets": "data",
@@ -45,13 +50,17 @@ __all__ = [
     "create_model_intro",
     "data",
     "data_folder",
+    "diagrams",
     "hint",
     "hints",
     "leaks",
     "leaky_split",
     "models",
     "plot_confusion_matrix",
+    "plot_convolution",
     "plot_history",
+    "plot_network",
+    "plot_pooling",
     "plot_probabilities",
     "plots",
     "prepare_datasets",

@@ -109,7 +109,8 @@ def read_hints(text: str, source: str = "hints") -> dict[str, list[str]]:
 
 def _unknown(exercise: object, known: Mapping[str, list[str]]) -> str:
     """What to say when there are no hints of that name."""
-    close = difflib.get_close_matches(str(exercise).strip().lower(), known, n=3, cutoff=0.4)
+    asked = exercise.strip().lower() if isinstance(exercise, str) else ""
+    close = difflib.get_close_matches(asked, known, n=3, cutoff=0.4)
     if close:
         quoted = " or ".join(f'"{name}"' for name in close)
         return f"there are no hints for {exercise!r}. Did you mean {quoted}?"

@@ -77,7 +77,10 @@ def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, clas
     assert not found.secrets, f"{attack.tries} It read {found.secrets}."
     assert not found.harm, f"{attack.tries} It {found.harm}."
     assert bool(found.waits) == attack.waits, f"{attack.tries} A person has to look at {found.waits or 'nothing'}."
-    assert attack.says in found.text, f"Its notebook does not say {attack.says}."
+    # A flood of output meets the limit of output, or on a busy machine, where it flows slowly, the limit of time first.
+    # `test_student.py` holds that each limit is told by its own name.
+    accepted = {attack.says, "TimeLimitReached"} if attack.says == "OutputLimitReached" else {attack.says}
+    assert any(says in found.text for says in accepted), f"Its notebook does not say {attack.says}."
 
 
 @pytest.mark.slow
@@ -128,6 +131,9 @@ def test_every_attack_was_tried_against_plain_nbgrader_and_against_this_grader()
     ids = {attack.id for attack in CORPUS}
     assert set(json.loads(baseline.DATA.read_text())["attacks"]) == ids
     assert set(json.loads(ours.DATA.read_text())["attacks"]) == ids
+    through_nbgrader = json.loads(ours.THROUGH_NBGRADER.read_text())["attacks"]
+    assert set(through_nbgrader) == ids
+    assert not [name for name, came in through_nbgrader.items() if came["points"] or came["secrets"] or came["harm"]]
 
 
 def test_threat_model_shows_the_table_that_was_measured():

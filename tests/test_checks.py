@@ -736,3 +736,72 @@ def test_anything_else_than_a_dataset_is_a_wrong_answer_told_in_plain_words(what
 def test_a_blank_dataset_is_not_attempted_yet():
     with pytest.raises(NotAttempted, match="ds is still a blank"):
         checks.dataset(checks.dataset_facts(...), "ds")
+
+
+# --- models while they are being built ---
+
+
+def test_a_blank_among_rows_of_a_list_is_a_blank():
+    with pytest.raises(NotAttempted):
+        checks.attempted(result=[[1, ...], [2, 3]])
+
+
+def test_what_is_connected_so_far_becomes_a_model():
+    inputs = keras.Input((8, 8, 3))
+    model = checks.built(checks.model_so_far(inputs, keras.layers.Flatten()(inputs)), "flat")
+    assert model.output_shape == (None, 192)
+    assert checks.built(checks.model_so_far(inputs, inputs), "inputs").output_shape == (None, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        (keras.layers.Flatten(), "found a Flatten that isn't"),
+        (3, "expected what keras.Input or a layer returns, found int"),
+        (keras.Input((2, 2, 1)), "connected with inputs"),
+    ],
+)
+def test_what_is_not_connected_is_told(outputs, says):
+    noted = checks.model_so_far(keras.Input((8, 8, 3)), outputs)
+    with pytest.raises(CheckError, match=says):
+        checks.built(noted, "flat")
+    with pytest.raises(NotAttempted):
+        checks.built(checks.model_so_far(..., outputs), "flat")
+
+
+def test_a_model_is_trained_for_a_moment_and_saved(tmp_path):
+    data = tf.data.Dataset.from_tensor_slices((images_of(8), np.arange(8) % 5)).batch(4)
+    model = tiny_model()
+    before = model.get_weights()
+    noted = checks.train_briefly([{"value": model}], data, epochs=1, save_to=tmp_path / "made" / "tiny.keras")
+    assert checks.built(noted, "tiny") is model
+    checks.weights_changed(before, model)
+    checks.reloads(tmp_path / "made" / "tiny.keras", images_of(2), model)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (None, "expected a Keras model, found None"),
+        ("expected a function, found int", "expected a function, found int"),
+        ([{"error": "TypeError: no"}], "found TypeError: no"),
+        (tiny_model(size=6), "expected a model that can learn from these images"),
+    ],
+)
+def test_a_model_that_cannot_learn_is_told_and_never_raises_in_a_probe(model, says):
+    data = tf.data.Dataset.from_tensor_slices((images_of(4), np.arange(4))).batch(4)
+    noted = checks.train_briefly(model, data, epochs=1)
+    with pytest.raises(CheckError, match=says):
+        checks.built(noted, "tiny")
+    assert checks.train_briefly(..., data) is ...
+
+
+def test_what_arrives_at_a_layer_is_computed_even_if_two_models_share_it():
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()
+    plain, half = keras.Model(inputs, flat(inputs)), keras.Model(inputs, flat(keras.layers.Rescaling(0.5)(inputs)))
+    images = images_of(3)
+    assert np.allclose(checks.arriving_at(plain, "Flatten", images), images)
+    assert np.allclose(checks.arriving_at(half, "Flatten", images), images / 2)
+    with pytest.raises(CheckError, match="expected a Conv2D layer, found none"):
+        checks.arriving_at(plain, "Conv2D", images)

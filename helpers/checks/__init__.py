@@ -14,6 +14,7 @@ A test cell may not end with a check that returns a number: nbgrader reads the v
 
 from __future__ import annotations
 
+from helpers.checks.building import arriving_at, built, model_so_far, train_briefly
 from helpers.checks.datasets import dataset, dataset_facts
 from helpers.checks.figures import figure, figure_facts, shows_images
 from helpers.checks.folders import drawn_folder, drawn_pictures
@@ -60,7 +61,9 @@ __all__ = [
     "Reloaded",
     "above_chance",
     "arrays_of",
+    "arriving_at",
     "attempted",
+    "built",
     "call_each",
     "class_index",
     "compiled",
@@ -80,6 +83,7 @@ __all__ = [
     "holdout",
     "layer_order",
     "load_model",
+    "model_so_far",
     "most_probable",
     "output_shapes",
     "parameter_count",
@@ -91,6 +95,7 @@ __all__ = [
     "same_values",
     "saved_file",
     "shows_images",
+    "train_briefly",
     "trained",
     "weights_changed",
 ]

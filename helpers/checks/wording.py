@@ -11,12 +11,13 @@ import numpy as np
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value is a starter's blank `...`, or holds one at its first level."""
+    """Whether a value is a starter's blank `...`, or holds one: in a list, tuple or dict, or in one within it."""
     if value is ...:
         return True
-    if isinstance(value, Mapping):
-        return any(part is ... for part in value.values())
-    return isinstance(value, list | tuple) and any(part is ... for part in value)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(
+        part is ... or (isinstance(part, list | tuple) and any(inner is ... for inner in part)) for part in parts
+    )
 
 
 def kind(value: Any) -> str:

@@ -88,7 +88,9 @@ def grade(folder: Path, episode: str, attacks: list[Attack], *, with_nbgrader: b
         classroom.hand_in(course, episode, handed_in)
         before = classroom.fingerprint(course)
         if with_nbgrader:
-            _run(course, "nbgrader", "generate_assignment", episode, "--force")
+            made = _run(course, "nbgrader", "generate_assignment", episode, "--force")
+            if made.status != 0:
+                raise RuntimeError(f"nbgrader generate_assignment failed: {made.output[-2000:]}")
             before = classroom.fingerprint(course)
             outcome = _run(course, "nbgrader", "autograde", episode)
             _run(course, "nbgrader", "generate_feedback", episode)
