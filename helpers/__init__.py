@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, diagrams, hints, models, plots
-    from helpers.data import prepare_datasets
+    from helpers import checks, data, diagrams, hints, leaks, models, plots
+    from helpers.data import data_folder, prepare_datasets
     from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
+    from helpers.leaks import leaky_split
     from helpers.models import create_model_intro
     from helpers.plots import plot_confusion_matrix, plot_history, plot_probabilities, show_images
 
@@ -26,9 +27,12 @@ _EXPORTS = {
     "checks": "checks",
     "create_model_intro": "models",
     "data": "data",
+    "data_folder": "data",
     "diagrams": "diagrams",
     "hint": "hints",
     "hints": "hints",
+    "leaky_split": "leaks",
+    "leaks": "leaks",
     "models": "models",
     "plot_confusion_matrix": "plots",
     "plot_convolution": "diagrams",
@@ -45,9 +49,12 @@ __all__ = [
     "checks",
     "create_model_intro",
     "data",
+    "data_folder",
     "diagrams",
     "hint",
     "hints",
+    "leaks",
+    "leaky_split",
     "models",
     "plot_confusion_matrix",
     "plot_convolution",

@@ -75,6 +75,26 @@ def prepare_datasets(
         Found 250 files belonging to 5 classes.
         Found 250 files belonging to 5 classes.
     """
+    folder = data_folder(directory)
+    for split in SPLITS:
+        _check_split(folder / split)
+    train, val, test = (_read(folder / split, image_size) for split in SPLITS)
+    train = train.shuffle(len(train), seed=seed, reshuffle_each_iteration=True)
+    return _finish(train, batch_size), _finish(val, batch_size), _finish(test, batch_size)
+
+
+def data_folder(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Find the folder with the course's images, or draw the stand-in.
+
+    Args:
+        directory: As for `prepare_datasets`.
+
+    Returns:
+        The folder that holds `train`, `val` and `test`. If its images are a stand-in, a printed line says so.
+
+    Raises:
+        DataError: If a place was named and the images are not there, or the stand-in can't be written.
+    """
     folder = find_data(directory)
     if folder is None:
         folder = _draw_standin()
@@ -84,11 +104,7 @@ def prepare_datasets(
             f"For the real ones run `autograder data`, or set {DATA_VARIABLE} to the folder that holds {FOLDER_NAME}.",
             flush=True,
         )
-    for split in SPLITS:
-        _check_split(folder / split)
-    train, val, test = (_read(folder / split, image_size) for split in SPLITS)
-    train = train.shuffle(len(train), seed=seed, reshuffle_each_iteration=True)
-    return _finish(train, batch_size), _finish(val, batch_size), _finish(test, batch_size)
+    return folder
 
 
 def find_data(directory: str | os.PathLike[str] | None = None) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -673,6 +674,68 @@ def test_the_holdout_is_read_in_a_fixed_order_with_its_class_names(holdout_folde
 def test_a_split_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="no split 'tset'; there are train, val, test and holdout"):
         checks.course_images("tset")
+
+
+# --- drawn folders, and what a dataset hands out ---
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_drawn_folder_holds_the_drawn_pictures_and_is_gone_afterwards(mode):
+    from PIL import Image
+
+    with checks.drawn_folder({"pear": 2, "apple": 3}, size=(6, 10), seed=4, mode=mode) as folder:
+        files = sorted(folder.rglob("*.png"))
+        assert [file.parent.name for file in files] == ["apple"] * 3 + ["pear"] * 2
+        assert {Image.open(file).mode for file in files} == {mode}
+        read = np.array([np.array(Image.open(file).convert("RGB")) for file in files])
+    assert not folder.exists()
+    assert np.array_equal(read, checks.drawn_pictures({"pear": 2, "apple": 3}, (6, 10), seed=4, mode=mode))
+    assert len({image.tobytes() for image in read}) == 5
+
+
+def some_dataset(labels=(0, 0, 1, 1, 1), batch=2) -> tf.data.Dataset:
+    dataset = tf.data.Dataset.from_tensor_slices((images_of(len(labels)), np.array(labels)))
+    return dataset if batch is None else dataset.batch(batch)
+
+
+def test_the_facts_of_a_dataset_tell_its_images_batches_and_order():
+    facts = checks.dataset_facts(some_dataset())
+    assert checks.dataset(facts, "ds", image_shape=(8, 8, 3), batch_size=2, ordered=True) is facts
+    assert facts["batches"] == [2, 2, 1]
+    assert facts["labels"].tolist() == [0, 0, 1, 1, 1]
+    assert facts["images"].shape == (5, 8, 8, 3)
+    assert facts["class_names"] is None
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: some_dataset(batch=3), "expected batches of 2, found batches of 2 and 3 images"),
+        (lambda: some_dataset(batch=None), "expected batches of 2, found images that come one by one"),
+        (lambda: some_dataset((0, 1, 0, 1)), "found the classes mixed"),
+        (lambda: some_dataset(tuple(range(50))).shuffle(50), "found another at the second"),
+        (lambda: some_dataset().map(lambda image, label: image), "found one without labels"),
+        (lambda: some_dataset().take(0), "found an empty one"),
+        (lambda: some_dataset((0.0, 1.0)), "expected one class number for each image"),
+        (lambda: some_dataset().map(lambda image, label: (image[:, :4], label)), "expected images of shape (8, 8, 3)"),
+    ],
+)
+def test_a_dataset_that_is_not_as_it_should_be_fails_and_says_why(make, says):
+    with pytest.raises(CheckError, match=re.escape(says)):
+        checks.dataset(checks.dataset_facts(make()), "ds", image_shape=(8, 8, 3), batch_size=2, ordered=True)
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_anything_else_than_a_dataset_is_a_wrong_answer_told_in_plain_words(what):
+    with pytest.raises(CheckError, match=r"^(ds: |not attempted yet: ds)"):
+        checks.dataset(checks.dataset_facts(ODD[what]), "ds")
+    with pytest.raises(CheckError, match=r"^(ds: |not attempted yet: ds)"):
+        checks.dataset(ODD[what], "ds")
+
+
+def test_a_blank_dataset_is_not_attempted_yet():
+    with pytest.raises(NotAttempted, match="ds is still a blank"):
+        checks.dataset(checks.dataset_facts(...), "ds")
 
 
 # --- models while they are being built ---

@@ -15,7 +15,9 @@ A test cell may not end with a check that returns a number: nbgrader reads the v
 from __future__ import annotations
 
 from helpers.checks.building import arriving_at, built, model_so_far, train_briefly
+from helpers.checks.datasets import dataset, dataset_facts
 from helpers.checks.figures import figure, figure_facts, shows_images
+from helpers.checks.folders import drawn_folder, drawn_pictures
 from helpers.checks.functions import call_each, returned
 from helpers.checks.images import arrays_of, course_images, holdout
 from helpers.checks.models import (
@@ -66,6 +68,10 @@ __all__ = [
     "class_index",
     "compiled",
     "course_images",
+    "dataset",
+    "dataset_facts",
+    "drawn_folder",
+    "drawn_pictures",
     "expect_array",
     "expect_history",
     "expect_model",
