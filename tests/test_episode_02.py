@@ -8,7 +8,6 @@ shown by the tests of grading and by nbval.
 from __future__ import annotations
 
 import ast
-import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,9 +16,8 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
+from episode_run import built_notebooks
 
-from autograder.build import build
-from autograder.course import Episode
 from helpers import checks, leaky_split
 
 NAME = "02-image-data"
@@ -38,25 +36,12 @@ WRITTEN = ("what-the-leak-does", "balanced-clear-fair")
 @pytest.fixture(scope="module")
 def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
     """The instructor's notebook and the student's, built from the lesson text."""
-    root = tmp_path_factory.mktemp("course")
-    episode = Episode(root, NAME)
-    episode.text.parent.mkdir(parents=True)
-    episode.text.write_text((repository / "course" / NAME / f"{NAME}.md").read_text(encoding="utf-8"))
-    (root / "nbgrader_config.py").write_text((repository / "nbgrader_config.py").read_text())
-    build(episode)
-    return nbformat.read(episode.source, as_version=4), nbformat.read(episode.release, as_version=4)
+    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
 
 
-# With real images at hand, everything is tried on both.
-KINDS = ["the stand-in", "the real images"] if "CNN_COURSE_DATA" in os.environ else ["the stand-in"]
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def solved(request, notebooks, standin_images) -> Iterator[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def solved(notebooks, data_folder) -> Iterator[dict[str, Any]]:
     """What the names hold after the instructor's notebook has run."""
-    patch = pytest.MonkeyPatch()
-    if request.param == "the stand-in":
-        patch.setenv("CNN_COURSE_DATA", str(standin_images))
     forget()
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(notebooks[0].cells):
@@ -64,7 +49,6 @@ def solved(request, notebooks, standin_images) -> Iterator[dict[str, Any]]:
             exec(compile(cell.source, grade_id(cell) or f"cell {number}", "exec"), namespace)
     plt.close("all")
     yield namespace
-    patch.undo()
     forget()
 
 
