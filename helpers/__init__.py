@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, diagrams, hints, leaks, models, plots
+    from helpers import checks, data, diagrams, hints, leaks, memory, models, plots
     from helpers.data import data_folder, prepare_datasets
     from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
     from helpers.leaks import leaky_split
+    from helpers.memory import colleagues_model
     from helpers.models import create_model_intro
-    from helpers.plots import plot_confusion_matrix, plot_history, plot_probabilities, show_images
+    from helpers.plots import plot_confidence, plot_confusion_matrix, plot_history, plot_probabilities, show_images
 
 # Name -> the module that holds it. A module's own name stands for the module itself.
 _EXPORTS = {
     "checks": "checks",
+    "colleagues_model": "memory",
     "create_model_intro": "models",
     "data": "data",
     "data_folder": "data",
@@ -33,7 +35,9 @@ _EXPORTS = {
     "hints": "hints",
     "leaky_split": "leaks",
     "leaks": "leaks",
+    "memory": "memory",
     "models": "models",
+    "plot_confidence": "plots",
     "plot_confusion_matrix": "plots",
     "plot_convolution": "diagrams",
     "plot_history": "plots",
@@ -47,6 +51,7 @@ _EXPORTS = {
 
 __all__ = [
     "checks",
+    "colleagues_model",
     "create_model_intro",
     "data",
     "data_folder",
@@ -55,7 +60,9 @@ __all__ = [
     "hints",
     "leaks",
     "leaky_split",
+    "memory",
     "models",
+    "plot_confidence",
     "plot_confusion_matrix",
     "plot_convolution",
     "plot_history",

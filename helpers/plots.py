@@ -199,6 +199,48 @@ def plot_confusion_matrix(true_labels: Any, predictions: Any, class_names: Seque
     return fig
 
 
+def plot_confidence(true_labels: Any, probabilities: Any) -> Figure:
+    """Draw how many answers are right and how many wrong, by how sure the model is of them.
+
+    Args:
+        true_labels: True class numbers, shape `(n,)`.
+        probabilities: What the model predicts, shape `(n, classes)`, in the same order. Its confidence in an answer is
+            the highest probability of the row.
+
+    Returns:
+        The figure: one axes with a pair of stacked bars for each of five steps of confidence.
+
+    Raises:
+        ValueError: If there isn't one row of probabilities for each label.
+        TypeError: If an exercise's blank (`...`) is passed.
+    """
+    _no_blank(true_labels=true_labels, probabilities=probabilities)
+    shares = np.asarray(probabilities, dtype=float)
+    true = np.asarray(true_labels).reshape(-1)
+    if shares.ndim != 2 or len(shares) != len(true):
+        raise ValueError(f"expected {len(true)} rows of probabilities; received an array of shape {shares.shape}")
+    edges = np.array([0, 0.4, 0.6, 0.8, 0.9, 1])
+    steps = np.digitize(shares.max(axis=1), edges[1:-1])
+    right = np.bincount(steps[shares.argmax(axis=1) == true], minlength=5)
+    wrong = np.bincount(steps[shares.argmax(axis=1) != true], minlength=5)
+    names = ["below 0.4", "0.4 to 0.6", "0.6 to 0.8", "0.8 to 0.9", "0.9 or more"]
+
+    fig, (ax,) = _figure(1, 1, (6.4, 3.4))
+    ax.bar(names, right, color=BLUE, label="right")
+    ax.bar(names, wrong, bottom=right, color=ORANGE, hatch="//", edgecolor="white", label="wrong")
+    for place, (some, others) in enumerate(zip(right, wrong, strict=True)):
+        if some + others:
+            ax.text(place, some + others, f"{others} of {some + others}\nwrong", ha="center", va="bottom", fontsize=9)
+    ax.set_ylim(0, 1.25 * max(1, (right + wrong).max()))
+    ax.set_xlabel("highest probability of the answer")
+    ax.set_ylabel("images")
+    ax.legend()
+    ax.spines[["top", "right"]].set_visible(False)
+    said = ", ".join(f"{name}: {w} of {r + w}" for name, r, w in zip(names, right, wrong, strict=True))
+    fig.alt_text = f"Stacked bars. Wrong answers by how sure the model is: {said}."
+    return fig
+
+
 def _no_blank(**arguments: Any) -> None:
     """Say plainly that an exercise before this figure isn't done, instead of failing deep inside matplotlib."""
     for name, value in arguments.items():
