@@ -10,6 +10,7 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -80,3 +81,8 @@ def hush_import(name: str) -> None:
     """Have the top-level module `name` import without start-up messages, if it isn't loaded yet."""
     if name not in sys.modules:
         sys.meta_path.insert(0, _HushingFinder(name))
+
+
+def hush_log(name: str, words: str) -> None:
+    """Keep messages that hold some words out of the log `name`."""
+    logging.getLogger(name).addFilter(lambda record: words not in record.getMessage())

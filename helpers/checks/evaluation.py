@@ -359,7 +359,7 @@ def values_of(value: Any) -> Any:
     return value
 
 
-def interval_95(values: Any, correct: int, n: int, name: str) -> tuple[float, float]:
+def interval_95(values: Any, correct: int, n: int, name: str, slack: int = 0) -> tuple[float, float]:
     """Make sure that two numbers are a 95% interval of an accuracy.
 
     The formula of the lesson, p ± 1.96 sqrt(p (1 - p) / n), is right, and so are Wilson's interval and the exact one of
@@ -370,6 +370,7 @@ def interval_95(values: Any, correct: int, n: int, name: str) -> tuple[float, fl
         correct: How many images were right.
         n: Of how many.
         name: What the answer is called in the notebook.
+        slack: On how many images another computer may decide otherwise.
 
     Returns:
         The two ends as plain floats.
@@ -378,24 +379,29 @@ def interval_95(values: Any, correct: int, n: int, name: str) -> tuple[float, fl
 
     attempted(**{name: values})
     pair = expect_array(values_of(values), name, (2,)).astype(float)
-    share = correct / n
-    half = 1.96 * np.sqrt(share * (1 - share) / n)
-    test = stats.binomtest(correct, n)
-    ends = [(share - half, share + half)]
-    ends += [tuple(test.proportion_ci(0.95, method)) for method in ("exact", "wilson")]
-    if any(
-        np.allclose(pair, clip, atol=5e-4) for low, high in ends for clip in ((low, high), (max(low, 0), min(high, 1)))
-    ):
-        return float(pair[0]), float(pair[1])
+    for count in range(max(correct - slack, 0), min(correct + slack, n) + 1):
+        test = stats.binomtest(count, n)
+        ends = [_rule_of_thumb(count, n)]
+        ends += [tuple(test.proportion_ci(0.95, method)) for method in ("exact", "wilson")]
+        # Ends beyond 0 and 1 may be cut off there.
+        if any(np.allclose(pair, kept, atol=5e-4) for end in ends for kept in (end, np.clip(end, 0, 1))):
+            return float(pair[0]), float(pair[1])
     told = f"{name}: expected the lower and the upper end of the interval"
-    if np.allclose(pair[::-1], ends[0], atol=5e-4):
+    low, high = _rule_of_thumb(correct, n)
+    if np.allclose(pair[::-1], (low, high), atol=5e-4):
         raise CheckError(f"{told}, found the upper one first")
     if pair.max() > 1.5:
         raise CheckError(f"{told}, as shares from 0 to 1, found {pair[0]:g} and {pair[1]:g}")
-    width, middle = (pair[1] - pair[0]) / 2, pair.mean()
-    if abs(middle - share) > 0.002:
+    if abs(pair.mean() - correct / n) > 0.002:
         raise CheckError(f"{told}, found two numbers that the accuracy isn't in the middle of")
-    raise CheckError(f"{told}, found one that is too {'narrow' if width < half else 'wide'}")
+    raise CheckError(f"{told}, found one that is too {'narrow' if pair[1] - pair[0] < high - low else 'wide'}")
+
+
+def _rule_of_thumb(correct: int, n: int) -> tuple[float, float]:
+    """Wald's interval: p ± 1.96 sqrt(p (1 - p) / n)."""
+    share = correct / n
+    half = 1.96 * np.sqrt(share * (1 - share) / n)
+    return share - half, share + half
 
 
 class ShuffledTask(NamedTuple):
