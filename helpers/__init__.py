@@ -76,6 +76,8 @@ __all__ = [
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 quiet.hush_import("tensorflow")
+# Advice on speed, in red, that a lesson with several small models can't follow.
+quiet.hush_log("tensorflow", "triggered tf.function retracing")
 # Keras says this at every `fit` on a dataset, though nobody passed it: its own default is what it warns about.
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed, but will be ignored")
 
