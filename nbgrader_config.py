@@ -24,7 +24,9 @@ c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.ClearMarkScheme",
     "nbgrader.preprocessors.ComputeChecksums",
     "nbgrader.preprocessors.CheckCellMetadata",
+    "autograder.glossary.AddGlossary",
 ]
+c.AddGlossary.path = str(Path(__file__).resolve().parent / "docs" / "glossary.md")
 
 # What an instructor's own run left beside a notebook, and what a student's did, must not pass for what a notebook does.
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "models", "data"]

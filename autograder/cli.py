@@ -82,6 +82,35 @@ def build(
 
 
 @app.command()
+def lint(
+    episode: EpisodeName = "all",
+    reading: Annotated[
+        bool, typer.Option("--reading", help="Show how hard each episode is to read, instead of findings.")
+    ] = False,
+) -> None:
+    """Look through the lessons: parts, points, hints, tests, alt text, words explained, links, answers given away.
+
+    Exit code 0: nothing found. 1: something isn't as it should be.
+    """
+    from autograder.course import find_episodes, find_root
+    from autograder.lint import Lesson
+    from autograder.lint import lint as look_through
+    from autograder.reading import measure, table
+
+    root = find_root()
+    chosen = find_episodes(root, episode)
+    if reading:
+        say(table([measure(Lesson(one)) for one in chosen]))
+        return
+    findings = look_through(root, chosen)
+    for finding in findings:
+        say(str(finding))
+    if findings:
+        raise typer.Exit(1)
+    out.print(f"{len(chosen)} episode(s): nothing found.")
+
+
+@app.command()
 def grade(
     episode: EpisodeName,
     students: Annotated[

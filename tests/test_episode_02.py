@@ -7,7 +7,6 @@ shown by the tests of grading and by nbval.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -95,14 +94,6 @@ def test_the_episode_has_nine_exercises_worth_twenty_points(notebooks):
     assert sum(graded[name].metadata.nbgrader.points for name in WRITTEN) == 6
 
 
-def test_written_answers_have_a_model_answer_and_a_rubric_that_adds_up(notebooks):
-    for cell in notebooks[0].cells:
-        if grade_id(cell) in WRITTEN:
-            assert "**Model answer.**" in cell.source
-            points = [int(n) for n in re.findall(r"^- (\d+) points?:", cell.source, re.MULTILINE)]
-            assert sum(points) == cell.metadata.nbgrader.points
-
-
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
     text = "\n".join(cell.source for cell in notebooks[1].cells)
     for secret in ("SOLUTION", "HIDDEN", "Model answer", "Rubric", "#? ", "course_images(", "tobytes", "bincount"):
@@ -119,37 +110,6 @@ def test_every_test_cell_has_visible_and_hidden_tests_and_every_exercise_has_hin
             assert hidden.count("checks.same_values(") + hidden.count("checks.fail_unless(") >= 2
     for name in (*TESTS, *WRITTEN):
         assert len(all_hints()[name]) == 3, name
-
-
-def test_no_test_cell_prints_the_values_that_it_compared(notebooks):
-    """What stands alone in a cell's last line is shown below it, and nbgrader reads a number there as points."""
-    for cell in notebooks[0].cells:
-        if (grade_id(cell) or "").endswith("-test"):
-            last = ast.parse(cell.source).body[-1]
-            assert not (isinstance(last, ast.Expr) and "same_values" in ast.unparse(last)), ast.unparse(last)
-
-
-def test_every_given_figure_is_followed_by_its_alternative_text(notebooks):
-    draws = re.compile(r"plt\.show\(|helpers\.(plot_|show_images)")
-    cells = notebooks[0].cells
-    for number, cell in enumerate(cells):
-        if cell.cell_type == "code" and draws.search(cell.source) and not grade_id(cell):
-            assert cells[number + 1].source.startswith("*Alt text: "), cell.source
-
-
-def test_every_word_in_italics_is_in_the_glossary(notebooks, repository):
-    glossary = re.sub(r"\W+", " ", (repository / "docs" / "glossary.md").read_text(encoding="utf-8").lower())
-    for cell in notebooks[1].cells:
-        if cell.cell_type != "markdown" or "licensed under" in cell.source:
-            continue
-        for word in re.findall(r"(?<!\*)\*([a-z][a-z ]+)\*(?!\*)", cell.source):
-            if word not in EMPHASIS:
-                stems = [word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ed")]
-                assert any(stem in glossary for stem in stems), word
-
-
-# Italics that stress a word and introduce none.
-EMPHASIS = {"look at", "test with", "another", "same", "that", "those", "place", "places", "italics"}
 
 
 # --- right answers ---
