@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, diagrams, hints, leaks, memory, models, plots
+    from helpers import checks, data, diagrams, hints, leaks, memory, models, pictures, plots
     from helpers.data import data_folder, prepare_datasets
     from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
     from helpers.leaks import leaky_split
     from helpers.memory import colleagues_model
     from helpers.models import create_model_intro
+    from helpers.pictures import strange_pictures, ways_to_prepare
     from helpers.plots import plot_confidence, plot_confusion_matrix, plot_history, plot_probabilities, show_images
 
 # Name -> the module that holds it. A module's own name stands for the module itself.
@@ -37,6 +38,7 @@ _EXPORTS = {
     "leaks": "leaks",
     "memory": "memory",
     "models": "models",
+    "pictures": "pictures",
     "plot_confidence": "plots",
     "plot_confusion_matrix": "plots",
     "plot_convolution": "diagrams",
@@ -47,6 +49,8 @@ _EXPORTS = {
     "plots": "plots",
     "prepare_datasets": "data",
     "show_images": "plots",
+    "strange_pictures": "pictures",
+    "ways_to_prepare": "pictures",
 }
 
 __all__ = [
@@ -62,6 +66,7 @@ __all__ = [
     "leaky_split",
     "memory",
     "models",
+    "pictures",
     "plot_confidence",
     "plot_confusion_matrix",
     "plot_convolution",
@@ -72,12 +77,16 @@ __all__ = [
     "plots",
     "prepare_datasets",
     "show_images",
+    "strange_pictures",
+    "ways_to_prepare",
 ]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 quiet.hush_import("tensorflow")
 # Advice on speed, in red, that a lesson with several small models can't follow.
 quiet.hush_log("tensorflow", "triggered tf.function retracing")
+# Where the parts of an exported model went, in red; the lesson lists them itself.
+quiet.hush_log("tensorflow", "Assets written to")
 # Keras says this at every `fit` on a dataset, though nobody passed it: its own default is what it warns about.
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed, but will be ignored")
 

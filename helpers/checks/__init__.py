@@ -15,6 +15,7 @@ A test cell may not end with a check that returns a number: nbgrader reads the v
 from __future__ import annotations
 
 from helpers.checks.building import arriving_at, built, model_so_far, train_briefly
+from helpers.checks.cards import card_file, card_is_true, model_card
 from helpers.checks.datasets import dataset, dataset_facts
 from helpers.checks.evaluation import (
     Evaluation,
@@ -56,6 +57,7 @@ from helpers.checks.predictions import (
     probabilities,
 )
 from helpers.checks.saved import FreshProcessError, Reloaded, load_model, reloads, saved_file
+from helpers.checks.sharing import answers_of_model, call_on_files, file_answers, seed_of
 from helpers.checks.values import (
     CheckError,
     NotAttempted,
@@ -79,12 +81,16 @@ __all__ = [
     "ShuffledTask",
     "above_chance",
     "accuracy_value",
+    "answers_of_model",
     "arrays_of",
     "arriving_at",
     "attempted",
     "belong_together",
     "built",
     "call_each",
+    "call_on_files",
+    "card_file",
+    "card_is_true",
     "class_index",
     "class_numbers",
     "compiled",
@@ -104,11 +110,13 @@ __all__ = [
     "fail_unless",
     "figure",
     "figure_facts",
+    "file_answers",
     "heat_map",
     "holdout",
     "interval_95",
     "layer_order",
     "load_model",
+    "model_card",
     "model_so_far",
     "most_confused_pair",
     "most_probable",
@@ -122,6 +130,7 @@ __all__ = [
     "returned",
     "same_values",
     "saved_file",
+    "seed_of",
     "shows_images",
     "shuffled_task",
     "surest_mistakes",
