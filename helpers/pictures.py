@@ -98,7 +98,7 @@ def _face(rng: np.random.Generator) -> np.ndarray:
         return (rows - row - down) ** 2 + (columns - column - right) ** 2 <= radius**2
 
     picture = np.broadcast_to(colours[0], (32, 32, 3)).copy()
-    picture[disc(16, 16, 11)] = colours[1]
+    picture[disc(16, 16, 11.4)] = colours[1]
     mouth = disc(17, 16, 7) & ~disc(15, 16, 7.5) & (rows > 17 + down)
     picture[disc(12, 12, 1.6) | disc(12, 20, 1.6) | mouth] = 20
     return picture
