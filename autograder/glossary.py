@@ -119,7 +119,7 @@ class AddGlossary(NbGraderPreprocessor):
         if terms:
             lines = [f"- **{', '.join(term.names)}**: {term.text}" for term in terms]
             cell = nbformat.v4.new_markdown_cell(
-                f"## {HEADING}\n\nThe words of this episode, and some from earlier ones.\n\n" + "\n".join(lines)
+                f"## {HEADING}\n\nThe words of the course that this episode uses.\n\n" + "\n".join(lines)
             )
             cell.id = CELL_ID
             nb.cells.append(cell)
