@@ -31,10 +31,11 @@ test: $(READY) ## everything that must hold: style, up-to-date notebooks, all te
 quick: $(READY) ## the tests that take less than about ten seconds each
 	@$(BIN)/pytest -m "not slow"
 
-check: $(READY) ## style of the code, and whether source/ and release/ are what course/ makes
+check: $(READY) ## style of the code, source/ and release/ as course/ makes them, and what the lessons need
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/autograder build --check
+	@$(BIN)/autograder lint
 
 bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side; writes bench/latest.json
 	@scripts/setup.sh sandbox

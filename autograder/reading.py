@@ -17,7 +17,7 @@ from autograder.glossary import LINK, without_code
 from autograder.lint import ALT_TEXT, Lesson
 
 #: No episode is to be harder than this. The course is for people after their first workshop of Python.
-HARDEST_GRADE = 7.0
+HARDEST_GRADE = 6.0
 
 
 @dataclass(frozen=True)
