@@ -441,6 +441,8 @@ def shuffled_task(seed: int, count: int = 90, num_classes: int = 5) -> ShuffledT
     inputs = keras.Input(shape=images.shape[1:])
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 64)(inputs))
     model = keras.Model(inputs, keras.layers.Softmax()(x))
+    # Two small models are called a few times each: to trace them would take longer than to run them.
+    model.compile(run_eagerly=True)
     dataset = tf.data.Dataset.from_tensor_slices((images, labels.astype("int32")))
     dataset = dataset.shuffle(count, reshuffle_each_iteration=True).batch(16)
     return ShuffledTask(model, dataset, counted(labels, answers, num_classes))
