@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, diagrams, hints, leaks, memory, models, pictures, plots
+    from helpers import checks, data, diagrams, hints, leaks, memory, models, pictures, plots, sealed
     from helpers.data import data_folder, prepare_datasets
     from helpers.diagrams import plot_convolution, plot_network, plot_pooling
     from helpers.hints import hint
@@ -22,10 +22,19 @@ if TYPE_CHECKING:
     from helpers.memory import colleagues_model
     from helpers.models import create_model_intro
     from helpers.pictures import strange_pictures, ways_to_prepare
-    from helpers.plots import plot_confidence, plot_confusion_matrix, plot_history, plot_probabilities, show_images
+    from helpers.plots import (
+        plot_confidence,
+        plot_confusion_matrix,
+        plot_history,
+        plot_probabilities,
+        plot_trials,
+        show_images,
+    )
+    from helpers.sealed import SealedTestSet, lab_book
 
 # Name -> the module that holds it. A module's own name stands for the module itself.
 _EXPORTS = {
+    "SealedTestSet": "sealed",
     "checks": "checks",
     "colleagues_model": "memory",
     "create_model_intro": "models",
@@ -34,6 +43,7 @@ _EXPORTS = {
     "diagrams": "diagrams",
     "hint": "hints",
     "hints": "hints",
+    "lab_book": "sealed",
     "leaky_split": "leaks",
     "leaks": "leaks",
     "memory": "memory",
@@ -46,14 +56,17 @@ _EXPORTS = {
     "plot_network": "diagrams",
     "plot_pooling": "diagrams",
     "plot_probabilities": "plots",
+    "plot_trials": "plots",
     "plots": "plots",
     "prepare_datasets": "data",
+    "sealed": "sealed",
     "show_images": "plots",
     "strange_pictures": "pictures",
     "ways_to_prepare": "pictures",
 }
 
 __all__ = [
+    "SealedTestSet",
     "checks",
     "colleagues_model",
     "create_model_intro",
@@ -62,6 +75,7 @@ __all__ = [
     "diagrams",
     "hint",
     "hints",
+    "lab_book",
     "leaks",
     "leaky_split",
     "memory",
@@ -74,8 +88,10 @@ __all__ = [
     "plot_network",
     "plot_pooling",
     "plot_probabilities",
+    "plot_trials",
     "plots",
     "prepare_datasets",
+    "sealed",
     "show_images",
     "strange_pictures",
     "ways_to_prepare",

@@ -120,6 +120,46 @@ def plot_history(history: Any, title: str | None = None) -> Figure:
     return fig
 
 
+def plot_trials(table: Any, images: int = 250) -> Figure:
+    """Draw the validation accuracy of each trial of a search, and how far luck may have moved it.
+
+    Args:
+        table: A pandas table with one row for each trial and the column `val_accuracy`, 0 to 1; of the columns
+            `filters`, `dropout_rate` and `learning_rate`, those that are there name the trial.
+        images: How many validation images there are. A bar reaches one standard error to either side.
+
+    Returns:
+        The figure: one axes, the best trial at the top.
+
+    Raises:
+        ValueError: If the table holds no trial.
+        TypeError: If it is no such table, or an exercise's blank (`...`).
+    """
+    _no_blank(table=table)
+    if "val_accuracy" not in getattr(table, "columns", ()):
+        raise TypeError(f"plot_trials wants a table with the column val_accuracy; received {type(table).__name__}")
+    if not len(table):
+        raise ValueError("this table holds no trial: run the search first")
+    rows = table.sort_values("val_accuracy")
+    shares = rows["val_accuracy"].to_numpy(dtype=float)
+    texts = {"filters": "{} filters", "dropout_rate": "dropout {:g}", "learning_rate": "rate {:g}"}
+    known = [(column, text) for column, text in texts.items() if column in rows.columns]
+    labels = [", ".join(text.format(row[column]) for column, text in known) for row in rows.to_dict("records")]
+    fig, (ax,) = _figure(1, 1, (6.2, 0.36 * len(rows) + 1.1))
+    places = np.arange(len(rows))
+    luck = np.sqrt(shares * (1 - shares) / images)
+    ax.errorbar(shares, places, xerr=luck, fmt="o", color=BLUE, ecolor=GREY, capsize=3)
+    ax.plot(shares[-1], places[-1], "s", color=ORANGE, markersize=9, zorder=3)
+    ax.set_yticks(places, labels)
+    ax.set_xlabel("accuracy on the validation images")
+    ax.grid(axis="x", alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    fig.alt_text = (
+        f"Validation accuracy of {len(rows)} trials, from {shares[0]:.2f} to {shares[-1]:.2f}. Best: {labels[-1]}."
+    )
+    return fig
+
+
 def plot_probabilities(probabilities: Any, class_names: Sequence[str], true_label: Any = None) -> Figure:
     """Draw the probabilities that a model gives to one image, as one bar for each class.
 
