@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from helpers import create_model_intro
+from helpers import create_model_intro, quiet
 
 SILENT = """
 import sys, helpers
@@ -46,6 +47,14 @@ def test_an_import_that_fails_still_shows_what_it_wrote(tmp_path):
     assert done.returncode == 1
     assert "a library speaks up" in done.stderr
     assert "no such thing" in done.stderr
+
+
+def test_only_advice_with_the_hushed_words_stays_out_of_a_log(caplog):
+    quiet.hush_log("advice", "triggered tf.function retracing")
+    log = logging.getLogger("advice")
+    log.warning("5 out of the last 15 calls to %s triggered tf.function retracing.", "predict")
+    log.warning("the disk is full")
+    assert caplog.messages == ["the disk is full"]
 
 
 def test_an_unknown_helper_is_refused_with_the_names_there_are():
