@@ -16,13 +16,14 @@ from helpers import quiet
 if TYPE_CHECKING:
     from helpers import checks, data, diagrams, hints, leaks, memory, models, pictures, plots, sealed
     from helpers.data import data_folder, prepare_datasets
-    from helpers.diagrams import plot_convolution, plot_network, plot_pooling
+    from helpers.diagrams import plot_convolution, plot_descent, plot_network, plot_pooling
     from helpers.hints import hint
     from helpers.leaks import leaky_split
     from helpers.memory import colleagues_model
     from helpers.models import create_model_intro
     from helpers.pictures import strange_pictures, ways_to_prepare
     from helpers.plots import (
+        compare_histories,
         plot_confidence,
         plot_confusion_matrix,
         plot_history,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "SealedTestSet": "sealed",
     "checks": "checks",
+    "compare_histories": "plots",
     "colleagues_model": "memory",
     "create_model_intro": "models",
     "data": "data",
@@ -52,6 +54,7 @@ _EXPORTS = {
     "plot_confidence": "plots",
     "plot_confusion_matrix": "plots",
     "plot_convolution": "diagrams",
+    "plot_descent": "diagrams",
     "plot_history": "plots",
     "plot_network": "diagrams",
     "plot_pooling": "diagrams",
@@ -69,6 +72,7 @@ __all__ = [
     "SealedTestSet",
     "checks",
     "colleagues_model",
+    "compare_histories",
     "create_model_intro",
     "data",
     "data_folder",
@@ -84,6 +88,7 @@ __all__ = [
     "plot_confidence",
     "plot_confusion_matrix",
     "plot_convolution",
+    "plot_descent",
     "plot_history",
     "plot_network",
     "plot_pooling",

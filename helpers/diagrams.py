@@ -1,4 +1,4 @@
-"""Diagrams of what happens inside a CNN: a kernel on a patch, pooling, and the shapes from layer to layer."""
+"""Diagrams of what happens inside a CNN: a kernel on a patch, pooling, shapes from layer to layer, gradient descent."""
 
 from __future__ import annotations
 
@@ -141,6 +141,49 @@ def plot_network(model: Any) -> Figure:
         f"{label} {' × '.join(str(s) for s in shape)}" for (label, _), shape in zip(blocks, shapes, strict=True)
     )
     fig.alt_text = f"Layers from left to right, with the shape of what comes out: {said}."
+    return fig
+
+
+def plot_descent(rates: Sequence[float], start: float = -2.0, steps: int = 8) -> Figure:
+    """Draw gradient descent with one weight: the same valley for each learning rate, and the steps taken in it.
+
+    The loss is `(weight - 3) ** 2`, so its slope is `2 * (weight - 3)`.
+
+    Args:
+        rates: The learning rates, one to four of them.
+        start: The weight to begin with, from -4 to 10.
+        steps: How many steps to take.
+
+    Returns:
+        The figure: one axes for each rate, with the valley as a line and the steps as dots that are joined.
+
+    Raises:
+        ValueError: If there are no rates, or more than four.
+        TypeError: If an exercise's blank (`...`) is passed.
+    """
+    _no_blank(rates=rates)
+    if not 1 <= len(rates) <= 4:
+        raise ValueError(f"plot_descent draws one to four learning rates; received {len(rates)}")
+    valley = np.linspace(-5, 11, 161)
+    fig, axes = _figure(1, len(rates), (2.7 * len(rates) + 0.3, 2.9))
+    said = []
+    for ax, rate in zip(axes, rates, strict=True):
+        weights = [float(start)]
+        for _ in range(steps):
+            weights.append(weights[-1] - rate * 2 * (weights[-1] - 3))
+        path = np.array(weights)
+        ax.plot(valley, (valley - 3) ** 2, color=GREY, linewidth=2)
+        # Steps that leave the picture would only stretch it.
+        inside = np.logical_and.accumulate(np.abs(path - 3) <= 8)
+        ax.plot(path[inside], (path[inside] - 3) ** 2, "o-", color=ORANGE, markersize=5, linewidth=1)
+        ax.plot(path[0], (path[0] - 3) ** 2, "s", color=BLUE, markersize=8)
+        ax.set_title(f"learning rate {rate:g}", fontsize=11)
+        ax.set_xlabel("weight")
+        ax.set_ylim(-3, 66)
+        ax.spines[["top", "right"]].set_visible(False)
+        said.append(f"with {rate:g} the weight is {path[-1]:.2f} after {steps} steps")
+    axes[0].set_ylabel("loss")
+    fig.alt_text = f"A valley, lowest at weight 3, and the way down it from {start:g}: {'; '.join(said)}."
     return fig
 
 

@@ -120,6 +120,48 @@ def plot_history(history: Any, title: str | None = None) -> Figure:
     return fig
 
 
+def compare_histories(histories: Mapping[Any, Any], key: str = "val_loss", top: float | None = None) -> Figure:
+    """Draw one number of several training runs in one figure, epoch by epoch.
+
+    Args:
+        histories: The name of each run -> what `model.fit` returned for it, or its `.history` dictionary. At most six.
+        key: Which number: `"val_loss"`, `"accuracy"`, ...
+        top: The upper end of the y axis; what lies above isn't shown.
+
+    Returns:
+        The figure: one axes with a line for each run, told apart by colour, marker and dashes.
+
+    Raises:
+        ValueError: If there are no runs, too many, or one without this number.
+        TypeError: If a run is neither of the two, or an exercise's blank (`...`).
+    """
+    _no_blank(histories=list(histories.values()))
+    if not 1 <= len(histories) <= 6:
+        raise ValueError(f"compare_histories draws one to six runs; received {len(histories)}")
+    fig, (ax,) = _figure(1, 1, (5.2, 3.6))
+    looks = [(BLUE, "o", "-"), (ORANGE, "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":")]
+    looks += [("#56B4E9", "v", "-"), ("#000000", "x", "--")]
+    said = []
+    for (name, history), (colour, marker, style) in zip(histories.items(), looks, strict=False):
+        values = history if isinstance(history, Mapping) else getattr(history, "history", None)
+        if not isinstance(values, Mapping):
+            raise TypeError(f"compare_histories wants what model.fit returns; received {type(history).__name__}")
+        if not len(values.get(key, ())):
+            raise ValueError(f"the history of {name} holds no {key}")
+        epochs = np.arange(1, len(values[key]) + 1)
+        ax.plot(epochs, values[key], style, marker=marker, markersize=5, color=colour, label=str(name))
+        said.append(f"{name}: {float(values[key][0]):.2f} to {float(values[key][-1]):.2f}")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(key.replace("val_", "validation ").replace("_", " "))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    if top is not None:
+        ax.set_ylim(0, top)
+    ax.grid(alpha=0.3)
+    ax.legend()
+    fig.alt_text = f"{ax.get_ylabel()} of {len(histories)} runs, first to last epoch. {'; '.join(said)}."
+    return fig
+
+
 def plot_trials(table: Any, images: int = 250) -> Figure:
     """Draw the validation accuracy of each trial of a search, and how far luck may have moved it.
 
