@@ -282,7 +282,7 @@ train, val, _ = helpers.prepare_datasets(batch_size=20)
 model_final = tf.keras.Sequential([keras.Input((32, 32, 3)), layers.Rescaling(1 / 127.5, offset=-1),
     layers.SeparableConv2D(24, 3), layers.ReLU(), layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(5),
     layers.Softmax()])
-model_final.compile(keras.optimizers.Adam(0.002), keras.losses.SparseCategoricalCrossentropy(), ["acc"])
+model_final.compile(keras.optimizers.Adam(0.002), keras.losses.SparseCategoricalCrossentropy(), metrics=["acc"])
 history_final = model_final.fit(train, epochs=5, verbose=0, validation_data=val,
     callbacks=[keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)])
 model_final.save("models/model_final.keras")
