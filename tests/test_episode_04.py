@@ -653,3 +653,44 @@ def test_wrong_ways_to_stop_fail_and_say_why(run, first_cell_values, old, new, s
     few = first_cell_values["train_ds"].take(6)
     outcome = run({"early-stopping": STOP.replace(old, new)}, {"few": few})
     assert says in str(outcome.failed["early-stopping"])
+
+
+# --- the figures that helpers draw ---
+
+
+def test_a_descent_shows_each_learning_rate_and_leaves_out_steps_that_fly_away():
+    from helpers import plot_descent
+
+    figure = plot_descent([0.1, 0.5, 2.0], start=0, steps=5)
+    facts = checks.figure_facts(figure)["axes"]
+    assert [ax["title"] for ax in facts] == ["learning rate 0.1", "learning rate 0.5", "learning rate 2"]
+    steps = [ax["lines"][1]["x"] for ax in facts]
+    assert np.allclose(steps[0], 3 - 3 * 0.8 ** np.arange(6))
+    assert np.allclose(steps[1], [0, 3, 3, 3, 3, 3])
+    assert np.allclose(steps[2], [0])
+    assert "with 0.5 the weight is 3.00 after 5 steps" in figure.alt_text
+    with pytest.raises(ValueError, match="one to four learning rates; received 0"):
+        plot_descent([])
+    with pytest.raises(TypeError, match="rates is still a blank"):
+        plot_descent(...)
+
+
+def test_histories_are_compared_in_one_figure():
+    from helpers import compare_histories
+
+    figure = compare_histories({"a": history(**TEN), 0.1: {"val_loss": [2.0, 1.5]}}, "val_loss", top=2)
+    (ax,) = checks.figure_facts(figure)["axes"]
+    assert ax["ylabel"] == "validation loss"
+    assert ax["legend"] == ["a", "0.1"]
+    assert np.allclose(ax["lines"][0]["y"], TEN["val_loss"])
+    assert np.allclose(ax["lines"][1]["x"], [1, 2])
+    assert "0.1: 2.00 to 1.50" in figure.alt_text
+    plt.close("all")
+    with pytest.raises(TypeError, match="still a blank"):
+        compare_histories({"a": ...})
+    with pytest.raises(ValueError, match="the history of a holds no accuracy"):
+        compare_histories({"a": {"loss": [1.0]}}, "accuracy")
+    with pytest.raises(TypeError, match="received list"):
+        compare_histories({"a": [1.0]})
+    with pytest.raises(ValueError, match="received 0"):
+        compare_histories({})
