@@ -7,7 +7,6 @@ of its cost. That they also run in a real kernel is shown by the tests of gradin
 from __future__ import annotations
 
 import ast
-import os
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -197,16 +196,6 @@ EMPHASIS |= {"that", "why", "exactly", "p", "n", "row", "column", "dog", "cat", 
 def test_the_solution_passes(solved):
     assert not solved.failed
     assert not solved.broken
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(36, 36 + int(os.environ.get("COURSE_SEEDS", "0"))))
-def test_the_solution_passes_with_other_seeds(code_cells, data_folder, seed):
-    """None here; `COURSE_SEEDS=10 pytest tests/test_episode_05.py -k other_seeds` tries ten."""
-    first = code_cells[0].source
-    outcome = run_all([nbformat.v4.new_code_cell(re.sub(r"seed\(\d+\)", f"seed({seed})", first)), *code_cells[1:]])
-    assert not outcome.failed
-    assert not outcome.broken
 
 
 def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(solved, code_cells, starters):
