@@ -455,7 +455,7 @@ def suspect(notebooks, first_cell_values) -> dict[str, Any]:
 answers = model_suspect.predict(val_ds, verbose=0).argmax(axis=1)
 honest_accuracy = round(float(np.mean(answers == np.concatenate([labels for images, labels in val_ds]))), 2)
 model_mended = helpers.create_model_intro()
-model_mended.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=False), ["accuracy"])
+model_mended.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=False), metrics=["accuracy"])
 history_mended = model_mended.fit(train_ds, validation_data=val_ds, epochs=5, verbose=0)
 """,
     ],
