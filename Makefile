@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 READY := .venv/.ready
-# Test processes; each file of tests stays within one, and TensorFlow keeps to one thread in each.
+# Test processes; each file of tests stays within one (see tests/conftest.py), and TensorFlow keeps to one thread in each.
 WORKERS ?= 2
 
 # Programs of this environment come first on PATH: nbgrader starts `alembic` by name.
@@ -26,7 +26,7 @@ test: $(READY) ## everything that must hold: style, up-to-date notebooks, all te
 	@scripts/setup.sh sandbox
 	@scripts/setup.sh browser
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 quick: $(READY) ## the tests that take less than about ten seconds each
 	@$(BIN)/pytest -m "not slow"

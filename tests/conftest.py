@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,22 @@ for _name in ("CNN_COURSE_DATA", "CNN_COURSE_HOLDOUT"):
         os.environ[_name] = str(Path(os.environ[_name]).resolve())
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+#: What takes longest is begun first, so that no process is left with it at the end.
+LONGEST = ("test_attacks.py", "test_notebooks.py", "test_demo.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugin that hands the groups out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file of tests in one process, but for the notebooks of the course, which are one file and many runs."""
+    for item in items:
+        name = item.path.name
+        if name == "test_notebooks.py" and (found := re.search(r"\d\d-[a-z-]+", item.name)):
+            name += found[0]
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
