@@ -26,7 +26,7 @@ standard deviation 0.012. On the stand-in it was 0.537, so the same number is ki
 HOLDOUT_IMAGES = 500
 """How many held-out images the graders have."""
 
-STEPS: tuple[tuple[float, float], ...] = ((0.0, 0.25), (0.5, 0.5), (1.0, 0.75), (2.0, 1.0))
+STEPS: tuple[tuple[float, float], ...] = ((0.0, 0.25), (0.5, 0.5), (1.0, 0.75), (1.5, 1.0))
 """The scale of the mini-challenge: a gain over the baseline, in standard errors -> the share of the points."""
 
 
@@ -59,9 +59,9 @@ def points_for(accuracy: float, baseline: float = INTRO_BASELINE, n: int = HOLDO
     """Points for an accuracy that beats a baseline, on a scale that allows for luck.
 
     The gain is counted in standard errors of an accuracy that is equal to the baseline. Below the baseline there are no
-    points; at it a quarter of them, half a standard error above it half, at one three quarters, and at two all. A model
-    that is no better than the baseline gets as far as two standard errors about once in 45 times. One that is better by
-    three falls short of two about once in six times, and then still has three quarters.
+    points; at it a quarter of them, half a standard error above it half, at one three quarters, at one and a half all. A
+    model that is no better than the baseline gets that far about once in 15 times. One that is better by three standard
+    errors falls short of it about once in 15 times, and then nearly always has three quarters.
 
     Args:
         accuracy: The share of held-out images that the model got right, 0 to 1.
@@ -138,8 +138,8 @@ class Challenge:
     def __str__(self) -> str:
         gain = (self.accuracy - INTRO_BASELINE) / standard_error(INTRO_BASELINE, HOLDOUT_IMAGES)
         return (
-            f"{round(self.accuracy * self.n)} of {self.n} images right, an accuracy of {self.accuracy:.3f}. "
-            f"The intro model gets {INTRO_BASELINE:.2f}. A difference of {gain:+.1f} standard errors: "
+            f"{round(self.accuracy * self.n)} of {self.n} images right, an accuracy of {self.accuracy:.3f}.\n"
+            f"The intro model gets {INTRO_BASELINE:.2f}. The difference is {gain:+.1f} standard errors: "
             f"{self.points:g} of {self.most:g} points."
         )
 
