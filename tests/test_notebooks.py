@@ -94,8 +94,9 @@ def test_the_solution_earns_full_marks_with_every_seed_and_the_untouched_release
 
 def validate(path: Path) -> str:
     """What nbgrader's validate says of a notebook."""
+    patience = ("--Execute.timeout=300", "--Execute.iopub_timeout=100")  # on a busy machine
     done = subprocess.run(
-        ["nbgrader", "validate", path.name], cwd=path.parent, capture_output=True, text=True, check=False
+        ["nbgrader", "validate", path.name, *patience], cwd=path.parent, capture_output=True, text=True, check=False
     )
     return done.stdout + done.stderr
 
