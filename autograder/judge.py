@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,17 +27,12 @@ from autograder.crossing import Bounds, file_names, free_names, plain_text
 from autograder.images import CourseImages
 from autograder.judge_process import FRAME, KEY_BYTES, MAC_BYTES, MOST_HEADER, pack, sign
 from autograder.limits import Limits
-from autograder.sandbox import Sandbox
+from autograder.sandbox import LAUNCHER, Sandbox
 
 # Modules that the judge imports before it forks its first sitting, so that no notebook waits for them.
 LIGHT_MODULES: tuple[str, ...] = ()
 KERAS_MODULES: tuple[str, ...] = ("tensorflow", "keras", "helpers", "helpers.checks")
 _NEEDS_KERAS = re.compile(r"\b(tensorflow|keras|helpers|checks|model|dataset|ds)\b|_ds\b|model_")
-
-
-# A sandbox dies with the thread that started it (`PR_SET_PDEATHSIG`), so one thread that lives as long as the grader
-# starts all of them.
-_LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="judge-launcher")
 
 
 class GraderFailed(Exception):
@@ -185,7 +179,7 @@ class Judge:
         if self.cwd is None:
             self._folder = tempfile.TemporaryDirectory(prefix="judge-")
         argv = [sys.executable, "-I", "-m", "autograder.judge_process"]
-        self._process = _LAUNCHER.submit(
+        self._process = LAUNCHER.submit(
             self.launch,
             self.command(argv),
             stdin=subprocess.PIPE,

@@ -24,21 +24,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.provisioning import KernelProvisionerBase
+from traitlets import Any as Any_
 from traitlets import Instance
 
 from autograder.errors import CourseError
 from autograder.gate import Gate
 from autograder.inside.confine import FAILED
+from autograder.inside.zygote import OUTBOX_DESCRIPTOR
 from autograder.limits import Limits
 
 if TYPE_CHECKING:
     from autograder.breakout import Attempt
-    from autograder.watch import SandboxProcess
+    from autograder.watch import Watched
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,11 @@ _SYSTEM_FILES = (
     "/etc/localtime",
     "/etc/nsswitch.conf",
 )
+
+
+# A sandbox dies with the thread that started it (`PR_SET_PDEATHSIG`), so one thread that lives as long as the grader
+# starts all those that are to outlive the notebook that they were made for.
+LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="sandbox-launcher")
 
 
 class SandboxUnavailable(CourseError):
@@ -103,6 +111,8 @@ class Sandbox:
         environment: Variables on top of those that every sandbox has.
         isolated: False runs without bubblewrap, with resource limits alone. Only for code that one trusts.
         scratch: The work folder when not `isolated`; unused otherwise.
+        zygote: Whether the program inside is the grader's own zygote, which makes a sandbox in this one for each
+            process that it forks, and keeps their limits itself. Never for a student's code.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -115,6 +125,7 @@ class Sandbox:
     environment: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = True
     scratch: Path | None = None
+    zygote: bool = False
 
     @property
     def work(self) -> str:
@@ -169,14 +180,15 @@ class Sandbox:
         return self._command(argv, root=self.isolated and _drops_root())
 
     def _command(self, argv: Sequence[str], *, root: bool) -> list[str]:
-        confined = [sys.executable, "-I", "-S", f"{self.inside}/confine.py", json.dumps(self._confinement()), *argv]
+        confinement = json.dumps(self._first_confinement())
+        confined = [sys.executable, "-I", "-S", f"{self.inside}/confine.py", confinement, *argv]
         if not self.isolated:
             environment = [f"{name}={value}" for name, value in self.environ().items()]
             return [shutil.which("env") or "/usr/bin/env", "-i", *environment, *confined]
         bubblewrap = shutil.which("bwrap") or "/usr/bin/bwrap"
         view = list(self._view())
         if not root:
-            return [bubblewrap, *_NAMESPACES, *self._mounts(view), *self._settings(), "--", *confined]
+            return [bubblewrap, *self._namespaces(), *self._mounts(view), *self._settings(), "--", *confined]
         for option, source, _ in view:
             if option == "--ro-bind" and Path(source).is_dir() and Path(source).stat().st_mode & 0o005 != 0o005:
                 raise SandboxUnavailable(
@@ -200,11 +212,17 @@ class Sandbox:
             "--inh-caps=-all",
         ]
         drop += ["--bounding-set=-all", "--pdeathsig=KILL", "--no-new-privs"]
-        second = [bubblewrap, *_NAMESPACES, *self._mounts(reached), *self._settings()]
+        second = [bubblewrap, *self._namespaces(), *self._mounts(reached), *self._settings()]
         leash = [sys.executable, "-I", "-S", "/grader/leash.py"]
         return [*first, "--", *drop, "--", *leash, *second, "--", *confined]
 
-    def _confinement(self) -> dict[str, Any]:
+    def _namespaces(self) -> Sequence[str]:
+        if self.zygote:
+            return [option for option in _NAMESPACES if option != "--disable-userns"]
+        return _NAMESPACES
+
+    def confinement(self) -> dict[str, Any]:
+        """What `confine.py` is to do before a student's code runs."""
         limits = self.limits
         cpu = int(limits.cpu_seconds) + 5  # the watch, which knows all processes, comes first
         found: dict[str, Any] = {
@@ -223,9 +241,13 @@ class Sandbox:
         # Before Linux 5.14 the count took in the user's processes outside of the sandbox.
         if self.isolated and _kernel_version() >= (5, 14):
             found["limits"]["nproc"] = limits.processes
-        if self.files is not None:
+        if self.files is not None and not self.zygote:
             found["copy"] = [[HANDED_IN if self.isolated else str(self.files), self.work]]
         return found
+
+    def _first_confinement(self) -> dict[str, Any]:
+        # The zygote makes namespaces and mounts, and its limits would be counted for all that it forks.
+        return {"limits": {"core": 0}, "chdir": "/"} if self.zygote else self.confinement()
 
     def _settings(self) -> list[str]:
         pairs = [part for name, value in self.environ().items() for part in ("--setenv", name, value)]
@@ -295,7 +317,10 @@ class Sandbox:
             yield "--ro-bind", str(self.holdout.resolve()), HOLDOUT
         if self.files is not None:
             yield "--ro-bind", str(self.files), HANDED_IN
-        if self.outbox is not None:
+        if self.zygote:
+            # Each kernel has an outbox of its own, as an open descriptor under this number.
+            yield "--symlink", f"/proc/1/fd/{OUTBOX_DESCRIPTOR}", OUTBOX
+        elif self.outbox is not None:
             yield "--bind", str(self.outbox), OUTBOX
 
 
@@ -549,12 +574,13 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     """
 
     sandbox = Instance(Sandbox, help="The policy; the default shows no data.")
+    zygote = Any_(None, allow_none=True, help="A `Zygote` that forks the kernel; None starts a process anew.")
 
     def _sandbox_default(self) -> Sandbox:
         return Sandbox()
 
     folder: Path | None = None
-    process: SandboxProcess | None = None
+    process: Watched | None = None
     gate: Gate | None = None
 
     @property
@@ -606,11 +632,13 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
             names = {channel: (f"s-{port}", f"k-{port}") for port, channel in enumerate(_CHANNELS, start=1)}
             self.gate = Gate(self.folder, names, policy.limits.message_bytes)
             runtime = policy.environ()["JUPYTER_RUNTIME_DIR"]
-            request = {"connection": info, "sockets": descriptors, "file": f"{runtime}/connection.json"}
-            argv = [sys.executable, f"{policy.inside}/kernel.py"]
-            self.process = SandboxProcess(
-                policy, argv, pass_fds=tuple(descriptors.values()), stdin=json.dumps(request, default=str).encode()
-            )
+            request = {"connection": info, "file": f"{runtime}/connection.json"}
+            if self.zygote is not None:
+                self.process = await asyncio.to_thread(self.zygote.kernel, policy, request, descriptors)
+            else:
+                stdin = json.dumps({**request, "sockets": descriptors}, default=str).encode()
+                argv = [sys.executable, f"{policy.inside}/kernel.py"]
+                self.process = SandboxProcess(policy, argv, pass_fds=tuple(descriptors.values()), stdin=stdin)
         finally:
             for each in sockets.values():
                 each.close()

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ from autograder.course import find_root
 from autograder.errors import CourseError
 from autograder.limits import Limits
 from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, copy_handed_in, run_folder
-from autograder.watch import SandboxProcess, in_words
+from autograder.watch import Watched, in_words
+from autograder.zygote import KernelLost, Zygote
 
 _FLOOD = 8  # a cell that sends this many times its bound of output is stopped
 _OUTPUT_OVERHEAD = 200  # bytes that every output costs beside its content, so that a million empty ones are bounded
@@ -71,9 +72,11 @@ class _CourseKernels(KernelSpecManager):
     """Knows one kernel, whatever name a notebook asks for: IPython's, in the given sandbox."""
 
     sandbox = Instance(Sandbox)
+    zygote = Instance(Zygote, allow_none=True)
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        provisioner = {"provisioner_name": "sandbox-provisioner", "config": {"sandbox": self.sandbox}}
+        config = {"sandbox": self.sandbox, "zygote": self.zygote}
+        provisioner = {"provisioner_name": "sandbox-provisioner", "config": config}
         return KernelSpec(
             argv=["python"],
             display_name="Python 3",
@@ -93,10 +96,12 @@ class StudentClient(NotebookClient):
             data: The folder `cifar10_images_small` for the notebook; found as `helpers.data` finds it if None.
             files: The folder that was handed in; `resources['metadata']['path']` if None.
             hidden: Folders to keep out of sight, the course folder among them.
+            zygote: Forks the kernels; its policy must be that of this client. None starts each kernel anew.
 
     Attributes:
         outbox: A regular file that the sandbox may write; inside it is `outbox_inside`.
         log_lines: What happened that a person may want to know, in order.
+        phases: Seconds that passed, by phase: 'start' and 'run'.
 
     Example:
         >>> client = StudentClient(nbformat.read("01-introduction.ipynb", 4))  # doctest: +SKIP
@@ -108,6 +113,7 @@ class StudentClient(NotebookClient):
     data = Instance(Path, allow_none=True)
     files = Instance(Path, allow_none=True)
     hidden = List(Instance(Path))
+    zygote = Instance(Zygote, allow_none=True)
     kernel_title = Unicode("Python 3")
 
     def _limits_default(self) -> Limits:
@@ -130,6 +136,7 @@ class StudentClient(NotebookClient):
         super().__init__(nb, km, **options)
         self.store_widget_state = False
         self.log_lines: list[str] = []
+        self.phases: Counter[str] = Counter()
         self.folder: Path | None = None
         self.outbox: Path = Path()
         self.outbox_inside = OUTBOX
@@ -157,18 +164,15 @@ class StudentClient(NotebookClient):
             if self.files is not None:
                 for line in copy_handed_in(self.files, handed_in, self.limits):
                     self._note(f"left out of the work folder: {line}")
-            self._policy = Sandbox(
-                limits=self.limits,
-                data=self.data,
-                files=handed_in,
-                outbox=self.outbox,
-                hidden=tuple(self.hidden),
-                isolated=self.sandbox,
-            )
+            self._policy = replace(self.policy(), files=handed_in, outbox=self.outbox)
             yield
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+    def policy(self) -> Sandbox:
+        """What every kernel of this notebook may see and use, but for the files and the outbox."""
+        return Sandbox(limits=self.limits, data=self.data, hidden=tuple(self.hidden), isolated=self.sandbox)
 
     def create_kernel_manager(self) -> AsyncKernelManager:
         """A manager whose kernel runs in the sandbox, whatever kernel the notebook names."""
@@ -181,7 +185,7 @@ class StudentClient(NotebookClient):
             self._context.setsockopt(zmq.LINGER, 0)
         self.km = AsyncKernelManager(
             context=self._context,
-            kernel_spec_manager=_CourseKernels(sandbox=self._policy),
+            kernel_spec_manager=_CourseKernels(sandbox=self._policy, zygote=self.zygote),
             kernel_name="student",
             transport="ipc",
         )
@@ -193,7 +197,7 @@ class StudentClient(NotebookClient):
         return self.km.provisioner if self.km is not None else None
 
     @property
-    def process(self) -> SandboxProcess | None:
+    def process(self) -> Watched | None:
         """The present kernel's process."""
         return self.provisioner.process if self.provisioner is not None else None
 
@@ -208,8 +212,19 @@ class StudentClient(NotebookClient):
         Raises:
             CourseError: It does not; then no notebook will run on this machine.
         """
+        began = time.monotonic()
+        try:
+            await self._start_kernel()
+        finally:
+            self.phases["start"] += time.monotonic() - began
+
+    async def _start_kernel(self) -> None:
         km = self.create_kernel_manager()
-        await km.start_kernel()
+        try:
+            await km.start_kernel()
+        except OSError as error:
+            await self._stop()
+            raise CourseError(f"The student kernel could not be started: {error}") from error
         self.kc = km.client()
         self.kc.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
         self.kc.allow_stdin = False
@@ -260,7 +275,7 @@ class StudentClient(NotebookClient):
             seconds = min(self.limits.cell_seconds, self._left())
             started = time.monotonic()
             outcome = await self._run(cell.source, seconds=max(seconds, 0.1), sink=None)
-            self._spent += time.monotonic() - started
+            self._spend(time.monotonic() - started)
             if outcome.state in ("dead", "stopped"):
                 # The cell that looked innocent the first time: it is not run a third time.
                 self._completed.remove(index)
@@ -280,8 +295,10 @@ class StudentClient(NotebookClient):
         self.reset_execution_trackers()
         self._spent, self._restarts, self._given_up = 0.0, 0, None
         self._completed, self._retried, self.log_lines = [], set(), []
+        began = time.monotonic()
         with self._places():
             try:
+                self.phases["start"] += time.monotonic() - began
                 await self._start()
                 self.nb.metadata["language_info"] = {"name": "python", "file_extension": ".py"}
                 for index, cell in enumerate(self.nb.cells):
@@ -329,7 +346,7 @@ class StudentClient(NotebookClient):
         started = time.monotonic()
         sink = _Sink(cell, limits.output_bytes)
         outcome = await self._run(cell.source, seconds=min(limits.cell_seconds, left), sink=sink)
-        self._spent += time.monotonic() - started
+        self._spend(time.monotonic() - started)
         if outcome.state == "dead" and not outcome.began and index not in self._retried:
             # Perhaps what an earlier cell left behind ended it. Another try tells, and costs a restart, no points.
             self._retried.add(index)
@@ -381,6 +398,10 @@ class StudentClient(NotebookClient):
         """How often the kernel's messages were refused, by channel."""
         gate = self.provisioner.gate if self.provisioner is not None else None
         return Counter(gate.refused) if gate is not None else Counter()
+
+    def _spend(self, seconds: float) -> None:
+        self._spent += seconds
+        self.phases["run"] += seconds
 
     def _left(self) -> float:
         return self.limits.notebook_seconds - self._spent
@@ -466,6 +487,8 @@ class StudentClient(NotebookClient):
     def _dead(self, outcome: Outcome) -> Outcome:
         outcome.state = "dead"
         process = self.process
+        if process is not None and process.lost:
+            raise KernelLost("the process that had forked this notebook's kernel ended")
         reason = process.reason if process is not None else None
         status = process.poll() if process is not None else None
         if reason:
