@@ -127,10 +127,7 @@ class StudentClient(NotebookClient):
         return Path(path) if path and Path(path).is_dir() else None
 
     def _hidden_default(self) -> list[Path]:
-        try:
-            return [find_root().resolve()]
-        except CourseError:
-            return []
+        return hidden_folders()
 
     def __init__(self, nb: NotebookNode, km: AsyncKernelManager | None = None, **options: Any) -> None:
         super().__init__(nb, km, **options)
@@ -506,6 +503,14 @@ def is_test_cell(cell: NotebookNode) -> bool:
     return bool(about.get("grade")) and not about.get("solution") and not about.get("task")
 
 
+def hidden_folders() -> list[Path]:
+    """What a student's code must not see even where it lies inside of something visible: the course folder."""
+    try:
+        return [find_root().resolve()]
+    except CourseError:
+        return []
+
+
 def _find_data() -> Path | None:
     from helpers import data
 
@@ -758,4 +763,4 @@ def _is_plain_json(value: object, depth: int = 0) -> bool:
     return _text(value) == value if isinstance(value, str) else value is None or isinstance(value, (bool, int))
 
 
-__all__ = ["HiddenTimeout", "Outcome", "StudentClient", "is_test_cell"]
+__all__ = ["HiddenTimeout", "Outcome", "StudentClient", "hidden_folders", "is_test_cell"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +18,7 @@ from autograder.images import CourseImages
 from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, open_judge
 from autograder.limits import Limits
 from autograder.sandbox import Sandbox
+from autograder.student import hidden_folders
 from autograder.zygote import MODULES, Zygote
 
 
@@ -30,7 +34,7 @@ class Worker:
         judge_limits: Limits of the judge.
         images: Where the images of the course are; found if None.
         modules: What the judge imports at its start.
-        hidden: Folders that a student's code must not see.
+        hidden: Folders that a student's code must not see; the course folder if None.
         imports: What the zygote imports at its start.
 
     Example:
@@ -46,14 +50,15 @@ class Worker:
         judge_limits: JudgeLimits | None = None,
         images: CourseImages | None = None,
         modules: Sequence[str] = KERAS_MODULES,
-        hidden: Sequence[Path] = (),
+        hidden: Sequence[Path] | None = None,
         imports: Sequence[str] = MODULES,
     ) -> None:
         self.sandbox = sandbox
         self.limits = limits or Limits()
         self.judge_limits = judge_limits or JudgeLimits()
         self.images = images or CourseImages.find()
-        self.modules, self.hidden, self.imports = tuple(modules), tuple(hidden), tuple(imports)
+        self.modules, self.imports = tuple(modules), tuple(imports)
+        self.hidden = tuple(hidden_folders() if hidden is None else hidden)
         self.judge: Judge | None = None
         self.zygote: Zygote | None = None
         self.idle_since = 0.0  # kept by whoever lends workers
@@ -77,7 +82,7 @@ class Worker:
         """
         self._ready_judge(self.sandbox, self.judge_limits)
         if self.sandbox:
-            self._ready_zygote(self._policy(self.limits))
+            self._ready_zygote(Sandbox(limits=self.limits, data=self.images.data, hidden=self.hidden))
 
     def grade(
         self,
@@ -108,22 +113,15 @@ class Worker:
         limits = limits or self.limits
         judge = self._ready_judge(sandbox, judge_limits or self.judge_limits)
 
+        options = {"data": self.images.data, "hidden": list(self.hidden), **options}
+        policy = Sandbox(limits=limits, data=options["data"], hidden=tuple(options["hidden"]))
+
         def make(nb: NotebookNode, **found: Any) -> GradingClient:
             # Asked for each attempt: the zygote may have been what failed in the last one.
-            zygote = self._ready_zygote(self._policy(limits)) if sandbox else None
+            zygote = self._ready_zygote(policy) if sandbox else None
             return make_client(nb, zygote=zygote, **found)
 
-        return grade_notebook(
-            notebook,
-            judge,
-            make_client=make,
-            sandbox=sandbox,
-            limits=limits,
-            files=files,
-            data=self.images.data,
-            hidden=list(self.hidden),
-            **options,
-        )
+        return grade_notebook(notebook, judge, make_client=make, sandbox=sandbox, limits=limits, files=files, **options)
 
     def close(self) -> None:
         """End both kernels. May be called twice, and from any thread."""
@@ -134,9 +132,6 @@ class Worker:
             zygote.close()
         if judge is not None:
             judge.close()
-
-    def _policy(self, limits: Limits) -> Sandbox:
-        return Sandbox(limits=limits, data=self.images.data, hidden=self.hidden)
 
     def _ready_judge(self, sandbox: bool, limits: JudgeLimits) -> Judge:
         with self._lock:
@@ -163,4 +158,93 @@ class Worker:
             raise RuntimeError("this worker was closed")
 
 
-__all__ = ["Worker"]
+class WorkerPool:
+    """Workers that stay warm between notebooks; every borrower has one to itself.
+
+    Args:
+        idle_seconds: When to end a worker that nobody borrows. Formgrader's server may live for weeks.
+    """
+
+    def __init__(self, idle_seconds: float = 60) -> None:
+        self.idle_seconds = idle_seconds
+        self._idle: dict[Any, list[Worker]] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def borrow(
+        self,
+        *,
+        sandbox: bool,
+        limits: Limits,
+        judge_limits: JudgeLimits,
+        modules: Sequence[str] = KERAS_MODULES,
+        imports: Sequence[str] = MODULES,
+    ) -> Iterator[Worker]:
+        """A worker with these limits, for the length of a `with` block.
+
+        Args:
+            sandbox: Whether its kernels run in sandboxes.
+            limits: Limits of the student kernel.
+            judge_limits: Limits of the judge.
+            modules: What its judge must have imported; one that has imported more will do.
+            imports: The same for its zygote.
+
+        Raises:
+            CourseError: An environment variable names a place where no images are.
+        """
+        # Kernels see the images and hide the course that were there when they started, so others need other kernels.
+        images, hidden = CourseImages.find(), tuple(hidden_folders())
+        key = (sandbox, limits, judge_limits, images, hidden)
+        with self._lock:
+            idle = self._idle.setdefault(key, [])
+            worker = next(
+                (w for w in reversed(idle) if set(modules) <= set(w.modules) and set(imports) <= set(w.imports)), None
+            )
+            if worker is not None:
+                idle.remove(worker)
+        if worker is None:
+            worker = Worker(
+                sandbox=sandbox,
+                limits=limits,
+                judge_limits=judge_limits,
+                images=images,
+                modules=modules,
+                hidden=hidden,
+                imports=imports,
+            )
+        try:
+            yield worker
+        except BaseException:
+            worker.close()
+            raise
+        with self._lock:
+            self._idle[key].append(worker)
+            worker.idle_since = time.monotonic()
+        timer = threading.Timer(self.idle_seconds, self._retire)
+        timer.daemon = True
+        timer.start()
+
+    def _retire(self) -> None:
+        """End the workers that have been idle for long enough."""
+        late = time.monotonic() - self.idle_seconds
+        with self._lock:
+            retired = [worker for idle in self._idle.values() for worker in idle if worker.idle_since <= late]
+            for idle in self._idle.values():
+                idle[:] = [worker for worker in idle if worker not in retired]
+        for worker in retired:
+            worker.close()
+
+    def close(self) -> None:
+        """End all workers that nobody has borrowed."""
+        with self._lock:
+            workers = [worker for idle in self._idle.values() for worker in idle]
+            for idle in self._idle.values():
+                idle.clear()
+        for worker in workers:
+            worker.close()
+
+
+WORKERS = WorkerPool()
+atexit.register(WORKERS.close)
+
+__all__ = ["WORKERS", "Worker", "WorkerPool"]
