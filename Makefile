@@ -25,6 +25,7 @@ demo: $(READY) ## grade a class of sample submissions and show the marks (some m
 test: $(READY) ## everything that must hold: style, up-to-date notebooks, all tests (up to 25 minutes)
 	@scripts/setup.sh sandbox
 	@scripts/setup.sh browser
+	@scripts/setup.sh database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
@@ -36,7 +37,7 @@ check: $(READY) ## style of the code, and whether source/ and release/ are what 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/autograder build --check
 
-bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side; writes bench/latest.json
+bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side (half an hour); writes bench/latest.json
 	@scripts/setup.sh sandbox
 	@$(BIN)/python -m autograder.bench
 
