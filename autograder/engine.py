@@ -238,7 +238,10 @@ class Seeding:
         if not spec or not spec.loader: return None
         run = spec.loader.exec_module
         def exec_module(module):
+            # TensorFlow draws from Python's random numbers while it is imported; a forked kernel has it already.
+            state = random.getstate()
             run(module)
+            random.setstate(state)
             seed(module)
         spec.loader.exec_module = exec_module
         return spec

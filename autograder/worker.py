@@ -26,7 +26,7 @@ class Worker:
     """Grades notebooks, one at a time. Use it as a context manager, or call `close`.
 
     The zygote and the judge start with the first notebook that needs them and stay for those that follow. A zygote that
-    died or has grown too large, and one that was made for other limits, is replaced.
+    died or has grown too large is replaced.
 
     Args:
         sandbox: Whether both kernels run in sandboxes. Without, each student kernel is started anew.
@@ -146,7 +146,7 @@ class Worker:
     def _ready_zygote(self, policy: Sandbox) -> Zygote:
         with self._lock:
             self._still_open()
-            if self.zygote is not None and not (self.zygote.sandbox == policy and self.zygote.usable):
+            if self.zygote is not None and not (self.zygote.suits(policy) and self.zygote.usable):
                 self.zygote.close()
                 self.zygote = None
             if self.zygote is None:

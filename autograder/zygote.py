@@ -185,7 +185,7 @@ class Zygote:
     It starts at once and imports; the first kernel waits until it is ready. One kernel is always forked ahead.
 
     Args:
-        sandbox: The policy of its kernels. What is handed in and the outbox are told for each kernel.
+        sandbox: The policy of its kernels. Limits, what is handed in and the outbox are told for each kernel.
         modules: What it imports.
         most_kernels: After so many it is to be replaced.
         most_growth: Bytes by which it may grow before it is to be replaced.
@@ -247,11 +247,15 @@ class Zygote:
         self._first_size = self._first_size or size
         return size <= self._first_size + self.most_growth
 
+    def suits(self, sandbox: Sandbox) -> bool:
+        """Whether its kernels can live under a policy."""
+        return replace(sandbox, files=None, outbox=None, limits=self.sandbox.limits) == self.sandbox
+
     def kernel(self, sandbox: Sandbox, request: Mapping[str, Any], sockets: Mapping[str, int]) -> ForkedProcess:
         """Fork an IPython kernel.
 
         Args:
-            sandbox: Its policy: that of the zygote, with the files and the outbox of this kernel.
+            sandbox: Its policy: that of the zygote, with the limits, the files and the outbox of this kernel.
             request: What `inside/kernel.py` reads, without the sockets.
             sockets: Descriptors, by channel.
 
@@ -266,8 +270,9 @@ class Zygote:
         return self._launch({"program": list(argv)}, sandbox, {})
 
     def _launch(self, work: Mapping[str, Any], sandbox: Sandbox, sockets: Mapping[str, int]) -> ForkedProcess:
-        if replace(sandbox, files=None, outbox=None) != self.sandbox:
-            raise ValueError("a kernel can differ from its zygote in its files and its outbox only")
+        policy = replace(sandbox, files=None, outbox=None)
+        if not self.suits(policy):
+            raise ValueError("a kernel can differ from its zygote in its limits, its files and its outbox only")
         with self._lock, contextlib.ExitStack() as stack:
             self._await_ready()
             descriptors = dict(sockets)
@@ -276,8 +281,11 @@ class Zygote:
                 stack.callback(os.close, descriptors["outbox"])
             if sandbox.files is not None and any(sandbox.files.iterdir()):
                 descriptors["files"] = stack.enter_context(_packed(sandbox.files)).fileno()
-            child = self._spare or ForkedProcess(self.sandbox, self._control)
-            self._spare = None
+            child, self._spare = self._spare, None
+            if child is not None and child.sandbox != policy:
+                child.close()
+                child = None
+            child = child or ForkedProcess(policy, self._control)
             try:
                 child.begin(work, descriptors)
             except BaseException:
@@ -286,7 +294,7 @@ class Zygote:
             self.kernels += 1
             if self.kernels < self.most_kernels:
                 with contextlib.suppress(KernelLost):
-                    self._spare = ForkedProcess(self.sandbox, self._control)
+                    self._spare = ForkedProcess(policy, self._control)
             return child
 
     def _await_ready(self) -> None:
