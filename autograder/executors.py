@@ -239,15 +239,16 @@ class LocalPool:
 
 def default_jobs() -> int:
     """How many workers this machine can take: one a core, as far as there is memory, and one at least."""
-    return max(1, min(_cores(), int((_free_memory() - SPARE_BYTES) // WORKER_BYTES)))
+    return max(1, min(cores(), int((_free_memory() - SPARE_BYTES) // WORKER_BYTES)))
 
 
-def _cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many cores this process may use, a container's share included."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = (cgroup / "cpu.max").read_text().split()
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+        found = min(found, max(1, int(quota) // int(period)))
+    return found
 
 
 def _free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
