@@ -31,10 +31,23 @@ from autograder.limits import MIB
 from autograder.sandbox import LAUNCHER, Sandbox, require_sandbox
 from autograder.watch import SandboxProcess, Watched, inner_pid, resident_bytes
 
-#: What the notebooks of the course import; a missing one is left out.
+#: What a kernel imports while it starts and runs its first cells.
+KERNEL_MODULES = (
+    "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.debugger_backport", "IPython.core.logger",
+    "IPython.core.oinspect", "IPython.extensions.storemagic", "IPython.utils.wildcard", "email.parser",
+    "encodings.idna", "faulthandler", "http.client", "mimetypes", "pdb", "pydoc", "rich._emoji_codes", "sqlite3",
+    "tornado.gen", "tornado.locks", "tornado.platform.asyncio", "tornado.queues",
+)  # fmt: skip
+#: What the notebooks of the course import, also late; one that is missing here is left out.
 MODULES = (
+    *KERNEL_MODULES,
     "tensorflow", "keras", "numpy", "pandas", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "PIL.Image",
     "sklearn.metrics", "keras_tuner", "helpers", "helpers.checks", "helpers.models", "helpers.plots", "helpers.data",
+    "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
+    "tensorflow.python.data.ops.cache_op", "tensorflow.python.data.ops.concatenate_op",
+    "tensorflow.python.data.ops.flat_map_op", "tensorflow.python.data.ops.from_tensors_op",
+    "tensorflow.python.data.ops.range_op", "tensorflow.python.data.ops.take_op",
+    "tensorflow.python.data.ops.zip_op",
 )  # fmt: skip
 _NEEDS_IMPORTS = re.compile(r"\b(tensorflow|keras|helpers)\b")
 _START_SECONDS = 120.0
@@ -44,7 +57,7 @@ _CREDENTIALS = struct.Struct("iII")
 
 def imports_for(sources: Iterable[str]) -> tuple[str, ...]:
     """What a zygote should import at its start for these cells of students'; a wrong guess costs seconds, no more."""
-    return MODULES if any(_NEEDS_IMPORTS.search(source) for source in sources) else ()
+    return MODULES if any(_NEEDS_IMPORTS.search(source) for source in sources) else KERNEL_MODULES
 
 
 class KernelLost(Exception):

@@ -18,9 +18,15 @@ import contextlib
 import json
 from pathlib import Path
 
-import zmq
-from ipykernel.heartbeat import Heartbeat
-from ipykernel.kernelapp import IPKernelApp
+# A debugger is half of what a kernel imports, and nobody sits at this one to use it.
+sys.modules["debugpy"] = None
+import ipykernel.debugger  # noqa: E402, F401
+
+del sys.modules["debugpy"]
+
+import zmq  # noqa: E402
+from ipykernel.heartbeat import Heartbeat  # noqa: E402
+from ipykernel.kernelapp import IPKernelApp  # noqa: E402
 
 
 class SandboxedKernelApp(IPKernelApp):
