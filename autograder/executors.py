@@ -362,7 +362,7 @@ class DaskPool:
 
     def close(self) -> None:
         """Give up what is in flight; the workers stay for others."""
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.executor.shutdown(wait=False)  # which cancels, and knows no other word for it
         self.client.close()
 
 
