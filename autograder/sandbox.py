@@ -19,7 +19,6 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -509,59 +508,6 @@ def run_folder() -> Path:
     )
 
 
-def copy_handed_in(source: Path, target: Path, limits: Limits) -> list[str]:
-    """Copy what a student handed in beside the notebook: regular files and folders, nothing that leads elsewhere.
-
-    Notebooks stay behind: the one that is being graded holds the hidden tests.
-
-    Args:
-        source: A folder.
-        target: A folder that is there.
-        limits: Half of the work folder may be filled with it.
-
-    Returns:
-        What was left out and why, in one line each.
-    """
-    left_out, size, count = [], 0, 0
-    for folder, names, files in os.walk(source):
-        here = Path(folder).relative_to(source)
-        names[:] = sorted(n for n in names if n != ".ipynb_checkpoints" and not (Path(folder) / n).is_symlink())
-        if len(here.parts) > 20 or count > limits.files // 2:
-            left_out.append(f"{here}: too many files or folders")
-            names[:] = []
-            continue
-        (target / here).mkdir(exist_ok=True)
-        count += 1
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.lower().endswith(".ipynb"):
-                continue
-            try:
-                # O_NONBLOCK: opening a FIFO must not wait for a writer.
-                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError as error:
-                left_out.append(f"{here / name}: {error.strerror}")
-                continue
-            with os.fdopen(handle, "rb") as file:
-                status = os.fstat(file.fileno())
-                if not _is_plain(status):
-                    left_out.append(f"{here / name}: not a regular file")
-                elif size + status.st_size > limits.work_bytes // 2 or count >= limits.files // 2:
-                    left_out.append(f"{here / name}: too large together with the others")
-                else:
-                    size, count = size + status.st_size, count + 1
-                    with (target / here / name).open("wb") as copy:
-                        shutil.copyfileobj(file, copy)
-    # Root makes these files, and a user who owns nothing reads them.
-    for path in (target, *target.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return left_out
-
-
-def _is_plain(status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode)
-
-
 # --- a Jupyter kernel in a sandbox -----------------------------------------------------------------------------------
 
 
@@ -697,7 +643,6 @@ __all__ = [
     "Sandbox",
     "SandboxProvisioner",
     "SandboxUnavailable",
-    "copy_handed_in",
     "prove_sandbox",
     "require_sandbox",
     "run_folder",

@@ -34,7 +34,8 @@ from traitlets import Bool, Instance, List, Unicode
 from autograder.course import find_root
 from autograder.errors import CourseError
 from autograder.limits import Limits
-from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, copy_handed_in, run_folder
+from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, run_folder
+from autograder.staging import stage_submission
 from autograder.watch import Watched, in_words
 from autograder.zygote import KernelLost, Zygote
 
@@ -159,8 +160,17 @@ class StudentClient(NotebookClient):
             handed_in = self.folder / "in"
             handed_in.mkdir()
             if self.files is not None:
-                for line in copy_handed_in(self.files, handed_in, self.limits):
-                    self._note(f"left out of the work folder: {line}")
+                # Notebooks stay behind: the one that is being graded holds the hidden tests.
+                copied = stage_submission(
+                    self.files,
+                    handed_in,
+                    max_files=self.limits.files // 2,
+                    max_file_bytes=self.limits.file_bytes,
+                    max_total_bytes=self.limits.work_bytes // 2,
+                    notebooks=False,
+                )
+                for left_out in copied.left_out:
+                    self._note(f"left out of the work folder: {left_out}")
             self._policy = replace(self.policy(), files=handed_in, outbox=self.outbox)
             yield
         finally:
@@ -434,6 +444,12 @@ class StudentClient(NotebookClient):
                 await listener.listen(0.05)  # what was on its way
                 if listener.replied:
                     break
+                if stopped is None and self._refused() > refused:
+                    large = in_words(self.limits.message_bytes)
+                    stopped = (
+                        "OutputLimitReached",
+                        f"This cell sent outputs of more than {large}, which were refused.",
+                    )
                 self._finish(sink, outcome, stopped)
                 return self._dead(outcome)
             now = time.monotonic()
@@ -478,6 +494,10 @@ class StudentClient(NotebookClient):
             sink.close(outcome.reply)
             if sink.cut and stopped is None:
                 outcome.notes.append(("OutputLimitReached", sink.cut))
+            if sink.out_of_memory:
+                most = in_words(self.limits.memory_bytes)
+                text = f"This cell needed more memory than there is for it: a process may have {most}."
+                outcome.notes.append(("MemoryLimitReached", text))
         if stopped is not None:
             outcome.notes.append(stopped)
 
@@ -660,6 +680,13 @@ class _Sink:
         if reply.get("ename") == "StdinNotImplementedError":
             text = "input() cannot be answered here, for nobody sits at the keyboard while a notebook is graded."
             _add_note(self.cell, "NoInput", text)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the last thing that the cell, or its kernel, said is Python's error about memory."""
+        last = self.outputs[-1] if self.outputs else {}
+        said = last.get("ename") or last.get("text", "").rstrip().rpartition("\n")[2].partition(":")[0]
+        return bool(said == "MemoryError")
 
     def _clear(self) -> None:
         self.outputs, self.parts, self.displays, self.kept, self.clear_next = [], [], {}, 0, False

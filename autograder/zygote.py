@@ -38,10 +38,11 @@ KERNEL_MODULES = (
     "encodings.idna", "faulthandler", "http.client", "mimetypes", "pdb", "pydoc", "rich._emoji_codes", "sqlite3",
     "tornado.gen", "tornado.locks", "tornado.platform.asyncio", "tornado.queues",
 )  # fmt: skip
-#: What the notebooks of the course import, also late; one that is missing here is left out.
+#: What the notebooks of the course import, also late; one that is missing here is left out. Not the backend that shows
+#: figures in a notebook, for it looks for the kernel while it is imported.
 MODULES = (
     *KERNEL_MODULES,
-    "tensorflow", "keras", "numpy", "pandas", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "PIL.Image",
+    "tensorflow", "keras", "numpy", "pandas", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "PIL.Image",
     "sklearn.metrics", "keras_tuner", "helpers", "helpers.checks", "helpers.models", "helpers.plots", "helpers.data",
     "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
     "tensorflow.python.data.ops.cache_op", "tensorflow.python.data.ops.concatenate_op",

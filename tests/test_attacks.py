@@ -77,9 +77,10 @@ def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, clas
     assert not found.secrets, f"{attack.tries} It read {found.secrets}."
     assert not found.harm, f"{attack.tries} It {found.harm}."
     assert bool(found.waits) == attack.waits, f"{attack.tries} A person has to look at {found.waits or 'nothing'}."
-    # A flood of output meets the limit of output, or on a busy machine, where it flows slowly, the limit of time first.
-    # `test_student.py` holds that each limit is told by its own name.
-    accepted = {attack.says, "TimeLimitReached"} if attack.says == "OutputLimitReached" else {attack.says}
+    # A flood of output meets the limit of output or, on a busy machine, another one first: that of time where it flows
+    # slowly, that of memory where the kernel has to hold it. `test_student.py` holds that each is told by its own name.
+    others = {"TimeLimitReached", "MemoryLimitReached", "LimitReached"}
+    accepted = {attack.says, *others} if attack.says == "OutputLimitReached" else {attack.says}
     assert any(says in found.text for says in accepted), f"Its notebook does not say {attack.says}."
 
 

@@ -203,7 +203,8 @@ def test_too_much_memory_is_an_error_in_the_cell_and_in_many_processes_the_end_o
         "import os, time\nfor _ in range(3):\n    if os.fork() == 0: b = bytearray(300 << 20); break\ntime.sleep(60)",
         "1",
     )
-    assert errors(cells[0]) == ["MemoryError"]
+    assert errors(cells[0]) == ["MemoryError", "MemoryLimitReached"]
+    assert "512 MB" in cells[0].outputs[-1].evalue
     assert errors(cells[1]) == ["LimitReached"] and "512 MB of memory" in cells[1].outputs[-1].evalue
     assert text(cells[2]) == "1"
 
@@ -243,6 +244,18 @@ def test_giant_figures_and_swarms_of_outputs_count_as_output(source):
     cells, _ = run(source, "1")
     assert len(str(cells[0].outputs)) < 2 * MIB
     assert text(cells[1]) == "1"
+
+
+def test_an_output_that_is_refused_is_told_also_when_the_kernel_ends_with_it():
+    (cell,), _ = run(
+        "import os, sys\nprint('z' * 30_000_000); sys.stdout.flush()\nimport time; time.sleep(1); os._exit(0)"
+    )
+    assert errors(cell) == ["OutputLimitReached", "KernelDied"]
+
+
+def test_memory_that_runs_out_in_the_kernel_itself_is_told_in_the_cell():
+    (cell,), _ = run("import sys; print('Exception in thread IOPub\\nMemoryError', file=sys.stderr)")
+    assert errors(cell) == ["MemoryLimitReached"]
 
 
 def test_asking_for_input_is_answered_at_once_by_a_clear_error():
