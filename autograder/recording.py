@@ -267,6 +267,8 @@ class SplitAutograde(Autograde):
                 resources["metadata"] = {"name": Path(notebook_filename).stem, "path": here}
                 resources[GRADED] = graded
                 output, resources = self.exporter.from_notebook_node(graded.notebook, resources)
+                # nbconvert's writer makes a folder only when it is another one than the last.
+                Path(here).mkdir(parents=True, exist_ok=True)
                 self.write_single_notebook(output, resources)
             finally:
                 self._sanitizing = True
