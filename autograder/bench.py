@@ -37,8 +37,10 @@ from typing import Any
 
 import nbformat
 import psutil
+from nbgrader.api import Gradebook
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import text
 
 from autograder.build import build, dump, read_notebook
 from autograder.course import CONFIG_NAME, Episode, environment_first, find_episode, find_root
@@ -136,6 +138,8 @@ class Measured:
         runs: The runs of each way, in the order of the rounds.
         shares: How many submissions each run of a way graded.
         phases: Seconds of each phase, of one submission graded with two jobs, on average.
+        jobs: For each submission graded with two jobs, seconds in a worker and in the grader's process.
+        sizes: Bytes that a submission takes, by what keeps them.
         light: Seconds for light notebooks, by their number.
     """
 
@@ -143,6 +147,8 @@ class Measured:
     runs: dict[str, list[Run]] = field(default_factory=dict)
     shares: dict[str, list[int]] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
+    jobs: list[dict[str, float]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
     light: dict[int, list[float]] = field(default_factory=dict)
 
     def add(self, way: str, run: Run, share: int) -> None:
@@ -404,11 +410,43 @@ def measure(course: Class, skip: Sequence[str] = (), say: Any = lambda line: Non
                     if "again" not in skip:
                         found.add("again", grade(folder, course.episode.name, 2), course.size)
                         say(f"round {number}: again {found.runs['again'][-1].seconds:.2f} s")
+                    found.sizes = sizes(folder, course.size)
                 shutil.rmtree(folder)
             found.add(way, run, share)
             say(f"round {number}: {way} {run.seconds:.1f} s for {share}, {run.cpu_seconds:.1f} s of processor time")
     found.phases = average_phases(events)
+    found.jobs = [split_seconds(event["phases"]) for event in events if event.get("phases")]
     return found
+
+
+def split_seconds(phases: Mapping[str, float]) -> dict[str, float]:
+    """The time of a submission by where it passes: in a worker, or in the grader's process."""
+    grader = phases.get("sanitise", 0.0) + phases.get("record", 0.0)
+    return {"worker": round(sum(phases.values()) - grader, 3), "grader": round(grader, 4)}
+
+
+def sizes(folder: Path, submissions: int) -> dict[str, int]:
+    """Bytes that a submission takes in a course folder whose class was graded; the gradebook is emptied for it."""
+    kept = {"handed in": "submitted", "autograded": "autograded", "results": ".autograder/results", "logs": "logs"}
+    found = {name: _bytes_below(folder / where) // submissions for name, where in kept.items()}
+    book = folder / "gradebook.db"
+    with Gradebook(f"sqlite:///{book}") as gradebook:
+        full = _vacuumed(gradebook, book)
+        for student in list(gradebook.students):
+            gradebook.remove_student(student.id)
+        found["gradebook"] = (full - _vacuumed(gradebook, book)) // submissions
+    return found
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _vacuumed(gradebook: Gradebook, book: Path) -> int:
+    gradebook.db.commit()
+    with gradebook.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM"))
+    return book.stat().st_size
 
 
 def _nbgrader(folder: Path, episode: str, number: int) -> Run:
@@ -448,9 +486,9 @@ def measure_light(
     order = [*small * (repeats // 2), large, *list(reversed(small)) * (repeats - repeats // 2)]
     for at, number in enumerate(order):
         course = folder / f"light-{at}"
-        text = course / "course" / LIGHT_NAME / f"{LIGHT_NAME}.md"
-        text.parent.mkdir(parents=True)
-        text.write_text(LIGHT_EPISODE, encoding="utf-8")
+        lesson = course / "course" / LIGHT_NAME / f"{LIGHT_NAME}.md"
+        lesson.parent.mkdir(parents=True)
+        lesson.write_text(LIGHT_EPISODE, encoding="utf-8")
         shutil.copy(root / CONFIG_NAME, course)
         episode = Episode(course, LIGHT_NAME)
         build(episode)
@@ -498,6 +536,8 @@ def record(found: Measured, before: Mapping[str, Any]) -> dict[str, Any]:
         "seconds_of_each_run": {way: [round(run.seconds, 2) for run in runs] for way, runs in found.runs.items()},
         "peak_memory_bytes": {way: found.peak(way) for way in found.runs},
         "phases_seconds": found.phases,
+        "jobs_seconds": found.jobs,
+        "bytes_per_submission": found.sizes,
         "light_seconds": {str(number): seconds for number, seconds in found.light.items()},
         "machine": {**before, "load_average_after": [round(load, 2) for load in os.getloadavg()]},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
@@ -539,8 +579,8 @@ def _target(name: str, value: float) -> str:
         return ""
     low, high = TARGETS[name]
     held = "[green]yes[/]" if low <= value <= high else "[red]no[/]"
-    text = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if low == 0 else f"{low:g} to {high:g}"
-    return f"{text}: {held}"
+    wish = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if low == 0 else f"{low:g} to {high:g}"
+    return f"{wish}: {held}"
 
 
 def write(found: Mapping[str, Any], target: Path) -> None:

@@ -67,12 +67,22 @@ def _child(path: Path, writing: int, seconds: float) -> NoReturn:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
+        _keep_fresh_processes_at_hand()
         cells = code_cells(path)
         failed = run_cells(cells)
         os.write(writing, json.dumps({"cells": len(cells), "failed": failed}).encode())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
+
+
+def _keep_fresh_processes_at_hand() -> None:
+    """Let a check that wants a fresh process have a fork, as in grading: importing once more is not what cells cost."""
+    if "helpers.checks" in sys.modules:
+        from autograder.fresh import Nursery
+        from helpers.checks import fresh_process, saved
+
+        saved.run_fresh = Nursery(fresh_process.main).run
 
 
 def code_cells(path: Path) -> list[str]:

@@ -306,7 +306,7 @@ class _Grader:
         chance = random.Random(self.seed)
         jobs, known = self.costs.jobs, len(self.costs.jobs)
         drawn = [chance.randrange(known) for _ in range(self.submissions)]
-        moved = self.costs.bytes.get("job", 0) + self.costs.bytes.get("result", 0)
+        moved = self.costs.bytes.get("handed in", 0) + self.costs.bytes.get("results", 0)
         way = self.assumptions.overhead_seconds + moved / self.assumptions.bytes_per_second
         self.cluster = SimulatedCluster(
             self.clock,
