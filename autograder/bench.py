@@ -374,6 +374,17 @@ def check_all_graded(folder: Path, students: Iterable[str]) -> list[dict[str, An
     return list(events.values())
 
 
+def check_nothing_graded(folder: Path, submissions: int) -> None:
+    """Make sure that a second run ran no notebook.
+
+    Raises:
+        RuntimeError: It did, for example because the grader's own code was changed between the two.
+    """
+    again = graded_events(folder)[submissions:]
+    if len(again) != submissions or any(event["fresh"] for event in again):
+        raise RuntimeError("The second run graded submissions anew. Was the code changed while the benchmark ran?")
+
+
 def average_phases(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Seconds of each phase, on average over the submissions."""
     known = [event["phases"] for event in events if event.get("phases")]
@@ -409,6 +420,7 @@ def measure(course: Class, skip: Sequence[str] = (), say: Any = lambda line: Non
                     events += graded
                     if "again" not in skip:
                         found.add("again", grade(folder, course.episode.name, 2), course.size)
+                        check_nothing_graded(folder, course.size)
                         say(f"round {number}: again {found.runs['again'][-1].seconds:.2f} s")
                     found.sizes = sizes(folder, course.size)
                 shutil.rmtree(folder)

@@ -134,6 +134,17 @@ def test_a_time_counts_only_if_everybody_was_graded(tmp_path: Path) -> None:
         bench.check_all_graded(tmp_path, ["eve"])
 
 
+def test_second_run_counts_only_if_it_ran_no_notebook(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "autograder.jsonl"
+    log.parent.mkdir()
+    first, again = ({"kind": "graded", "student": "ada", "fresh": fresh} for fresh in (True, False))
+    log.write_text(f"{json.dumps(first)}\n{json.dumps(again)}\n")
+    bench.check_nothing_graded(tmp_path, 1)
+    log.write_text(f"{json.dumps(first)}\n{json.dumps(first)}\n")
+    with pytest.raises(RuntimeError, match="graded submissions anew"):
+        bench.check_nothing_graded(tmp_path, 1)
+
+
 def test_floor_runs_each_notebook_in_a_bare_process_of_its_own(tmp_path: Path) -> None:
     cells = ["import os", "kept = 1", "raise ValueError", "open('mine', 'w').write('x')", "assert kept == 1"]
     shared = ["import os", "assert not os.path.exists('mine')", "kept"]
