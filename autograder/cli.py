@@ -124,7 +124,7 @@ def grade(
                 "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
                 "submitted/ada/01-introduction/01-introduction.ipynb."
             )
-    troubled = 0
+    troubled, graded = 0, {}
     with contextlib.closing(LazyPool(executor, jobs, root)) as pool:
         for one in chosen:
             grading = prepare(
@@ -137,8 +137,10 @@ def grade(
             )
             results = grade_one(grading)
             troubled += sum(result.needs_a_person for result in results)
-    for one in chosen if feedback else ():
-        troubled += feedback_one(one, split_names(students), jobs)
+            graded[one] = [result.student for result in results if result.marks]
+    for one, names in graded.items():
+        if feedback and names:
+            troubled += feedback_one(one, names, jobs)
     if troubled:
         out.print(f"{troubled} submission(s) need a person; the reasons stand above and in the class report.")
         raise typer.Exit(1)

@@ -73,6 +73,9 @@ def run_here(job: Job) -> Result:
             exec(cell["source"], space)
         except Exception as error:
             message = str(error) or type(error).__name__
+            cell["outputs"] = [
+                {"output_type": "error", "ename": type(error).__name__, "evalue": message, "traceback": [message]}
+            ]
         if marks.get("grade"):
             state = "failed" if message else "passed"
             score = 0.0 if message else marks["points"]

@@ -165,6 +165,9 @@ def test_a_result_that_was_kept_before_the_kill_is_not_run_again(template, tmp_p
 # With real kernels
 
 
+EXPECTED = {"ada": 2, "bob": 2, "cyd": 2, "dee": 0, "eve": 0, "fay": 0}
+
+
 def start(root: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "autograder", "grade", "1", "--jobs", "2", *options],
@@ -198,16 +201,10 @@ def tree(process: subprocess.Popen) -> list[psutil.Process]:
 def long_class(template: Path, root: Path) -> Episode:
     """Six submissions, of which the last ones take some seconds: time enough to stop the run before its end."""
     episode = fresh(template, root)
-    for student in ("ada", "bob", "cyd", "dee", "eve", "fay"):
-        hand_in(
-            episode,
-            student,
-            f"import time\ntime.sleep({0 if student < 'd' else 3})\ntotal = {6 if student < 'd' else 7}",
-        )
+    for student in EXPECTED:
+        seconds, total = (0, 6) if EXPECTED[student] else (3, 7)
+        hand_in(episode, student, f"import time\ntime.sleep({seconds})\ntotal = {total}")
     return episode
-
-
-EXPECTED = {"ada": 2, "bob": 2, "cyd": 2, "dee": 0, "eve": 0, "fay": 0}
 
 
 def scores(episode: Episode) -> dict[str, float | None]:
