@@ -348,25 +348,27 @@ def grade_notebook(
 def _run_once(
     notebook: NotebookNode, judge: Judge, make_client: Callable[..., GradingClient], options: Mapping[str, Any]
 ) -> GradedNotebook:
-    client, reason = make_client(notebook, judge=judge, **options), "the notebook was not run to this cell"
+    client, reason = None, "the notebook was not run to this cell"
     try:
+        client = make_client(notebook, judge=judge, **options)
         client.execute()
     except SandboxUnavailable:
         raise
     except Exception as error:  # one bad notebook never stops a batch
         reason = f"the notebook could not be run: {type(error).__name__}: {plain_text(error, 300)}"
+    found, phases = (client.verdicts, client.phases) if client is not None else ({}, {})
     verdicts = {}
     for cell in notebook.cells:
         if not is_test_cell(cell):
             continue
         grade_id = cell.metadata["nbgrader"]["grade_id"]
-        verdict = client.verdicts.get(grade_id)
+        verdict = found.get(grade_id)
         if verdict is None:
             points = float(cell.metadata["nbgrader"].get("points") or 0.0)
             verdict = Verdict(grade_id, "grader failed", None, points, reason)
             write_outcome(cell, verdict, None)
         verdicts[grade_id] = verdict
-    return GradedNotebook(notebook, verdicts, phases={phase: round(s, 4) for phase, s in client.phases.items()})
+    return GradedNotebook(notebook, verdicts, phases={phase: round(s, 4) for phase, s in phases.items()})
 
 
 def _merge(first: GradedNotebook, second: GradedNotebook) -> GradedNotebook:

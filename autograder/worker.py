@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from autograder.limits import Limits
 from autograder.sandbox import Sandbox
 from autograder.student import hidden_folders
 from autograder.zygote import MODULES, Zygote
+
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -64,7 +67,7 @@ class Worker:
         self.idle_since = 0.0  # kept by whoever lends workers
         self._judge_key: tuple[bool, JudgeLimits] | None = None
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed = self._no_zygote = False
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +121,7 @@ class Worker:
 
         def make(nb: NotebookNode, **found: Any) -> GradingClient:
             # Asked for each attempt: the zygote may have been what failed in the last one.
-            zygote = self._ready_zygote(policy) if sandbox else None
+            zygote = self._ready_zygote(policy, wait=True) if sandbox else None
             return make_client(nb, zygote=zygote, **found)
 
         return grade_notebook(notebook, judge, make_client=make, sandbox=sandbox, limits=limits, files=files, **options)
@@ -143,15 +146,26 @@ class Worker:
                 self._judge_key = (sandbox, limits)
             return self.judge
 
-    def _ready_zygote(self, policy: Sandbox) -> Zygote:
+    def _ready_zygote(self, policy: Sandbox, *, wait: bool = False) -> Zygote | None:
+        """The zygote, a new one where that is due; None if this machine lets none fork, and kernels start anew."""
         with self._lock:
             self._still_open()
             if self.zygote is not None and not (self.zygote.suits(policy) and self.zygote.usable):
                 self.zygote.close()
                 self.zygote = None
-            if self.zygote is None:
-                self.zygote = Zygote(policy, self.imports)
-            return self.zygote
+            if self._no_zygote:
+                return None
+            if (zygote := self.zygote) is None:
+                zygote = self.zygote = Zygote(policy, self.imports)
+        if wait and (problem := zygote.problem()):
+            self._no_zygote = True
+            self.zygote = None
+            zygote.close()
+            log.warning(
+                "Kernels start anew for each notebook, which takes longer: none can be forked here (%s).", problem
+            )
+            return None
+        return zygote
 
     def _still_open(self) -> None:
         if self._closed:

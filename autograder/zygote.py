@@ -41,7 +41,6 @@ KERNEL_MODULES = (
 #: What the notebooks of the course import, also late; one that is missing here is left out. Not the backend that shows
 #: figures in a notebook, for it looks for the kernel while it is imported.
 MODULES = (
-    *KERNEL_MODULES,
     "tensorflow", "keras", "numpy", "pandas", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "PIL.Image",
     "sklearn.metrics", "keras_tuner", "helpers", "helpers.checks", "helpers.models", "helpers.plots", "helpers.data",
     "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin",
@@ -58,7 +57,7 @@ _CREDENTIALS = struct.Struct("iII")
 
 def imports_for(sources: Iterable[str]) -> tuple[str, ...]:
     """What a zygote should import at its start for these cells of students'; a wrong guess costs seconds, no more."""
-    return MODULES if any(_NEEDS_IMPORTS.search(source) for source in sources) else KERNEL_MODULES
+    return MODULES if any(_NEEDS_IMPORTS.search(source) for source in sources) else ()
 
 
 class KernelLost(Exception):
@@ -95,15 +94,16 @@ class ForkedProcess(Watched):
                 self._cord.close()
                 raise KernelLost(f"the zygote is gone ({error.strerror})") from None
 
-    def begin(self, work: Mapping[str, Any], descriptors: Mapping[str, int]) -> None:
-        """Wait until it is there, and let it run what it is for.
+    def await_birth(self) -> None:
+        """Wait until it is there, in its sandbox.
 
         Raises:
             KernelLost: The zygote went first.
             OSError: It could not make its sandbox.
         """
-        self._hear("born")
-        pid = self._sender
+        if self._first is not None:
+            return
+        pid = self._hear("born")
         with contextlib.suppress(OSError):
             handle = os.pidfd_open(pid)
             if inner_pid(pid) == 1:
@@ -112,6 +112,15 @@ class ForkedProcess(Watched):
                 os.close(handle)
         if self._first is None:
             raise KernelLost("a kernel was gone before it began")
+
+    def begin(self, work: Mapping[str, Any], descriptors: Mapping[str, int]) -> None:
+        """Let it run what it is for.
+
+        Raises:
+            KernelLost: The zygote went first.
+            OSError: It could not make its sandbox, or not take what was handed in.
+        """
+        self.await_birth()
         message = json.dumps({**work, "descriptors": list(descriptors)}, default=str).encode()
         try:
             socket.send_fds(self._cord, [message], list(descriptors.values()))
@@ -120,8 +129,8 @@ class ForkedProcess(Watched):
         self._hear("begun")
         self._watcher.start()
 
-    def _hear(self, word: str) -> None:
-        """Wait for one word of its on the cord, with its process id."""
+    def _hear(self, word: str) -> int:
+        """Wait for one word of its on the cord; returns the process id, out here, of who said it."""
         self._cord.settimeout(_BIRTH_SECONDS)
         try:
             text, ancillary, _, _ = self._cord.recvmsg(MESSAGE, socket.CMSG_SPACE(_CREDENTIALS.size))
@@ -134,7 +143,8 @@ class ForkedProcess(Watched):
             raise KernelLost(f"the zygote did not bear a kernel ({said or 'it is gone'})")
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                self._sender = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
+                return int(_CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0])
+        raise KernelLost("the zygote did not say who speaks")
 
     @property
     def lost(self) -> bool:
@@ -200,7 +210,7 @@ class Zygote:
 
     Args:
         sandbox: The policy of its kernels. Limits, what is handed in and the outbox are told for each kernel.
-        modules: What it imports.
+        modules: What it imports, beside what every kernel needs.
         most_kernels: After so many it is to be replaced.
         most_growth: Bytes by which it may grow before it is to be replaced.
 
@@ -218,7 +228,7 @@ class Zygote:
     ) -> None:
         require_sandbox()
         self.sandbox = replace(sandbox, files=None, outbox=None)
-        self.modules = tuple(modules)
+        self.modules = tuple(dict.fromkeys((*KERNEL_MODULES, *modules)))
         self.most_kernels, self.most_growth = most_kernels, most_growth
         self.kernels = 0
         self._spare: ForkedProcess | None = None
@@ -260,6 +270,30 @@ class Zygote:
         size = resident_bytes(pid) if pid is not None else 0
         self._first_size = self._first_size or size
         return size <= self._first_size + self.most_growth
+
+    def problem(self) -> str:
+        """Why no kernel can be forked on this machine, or nothing if one can; waits until the zygote is ready.
+
+        A system may let bubblewrap make namespaces and not what runs in it, as AppArmor does on some.
+
+        Raises:
+            KernelLost: The zygote is gone.
+        """
+        with self._lock:
+            self._await_ready()
+            if self._spare is None:
+                self._spare = ForkedProcess(self.sandbox, self._control)
+            try:
+                self._spare.await_birth()
+            except OSError as error:
+                self._spare.close()
+                self._spare = None
+                return str(error)
+            except KernelLost:
+                self._spare.close()
+                self._spare = None
+                raise
+        return ""
 
     def suits(self, sandbox: Sandbox) -> bool:
         """Whether its kernels can live under a policy."""

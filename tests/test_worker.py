@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +16,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from autograder import sandbox
 from autograder.engine import GradingClient, grade_notebook
 from autograder.images import CourseImages
 from autograder.judge import JudgeLimits
@@ -21,7 +24,7 @@ from autograder.limits import MIB, Limits
 from autograder.sandbox import Sandbox
 from autograder.watch import inner_pid
 from autograder.worker import Worker, WorkerPool
-from autograder.zygote import KERNEL_MODULES, KernelLost, Zygote
+from autograder.zygote import KernelLost, Zygote
 
 POOLED = {"sandbox": False, "limits": Limits(), "judge_limits": JudgeLimits(), "modules": (), "imports": ()}
 IMAGES = CourseImages()
@@ -37,7 +40,7 @@ def worker(needs_bubblewrap) -> Iterator[Worker]:
 @pytest.fixture
 def light(needs_bubblewrap) -> Iterator[Worker]:
     """A worker that has imported nothing but what a kernel needs."""
-    with Worker(images=IMAGES, modules=(), imports=KERNEL_MODULES) as worker:
+    with Worker(images=IMAGES, modules=(), imports=()) as worker:
         yield worker
 
 
@@ -277,7 +280,7 @@ def test_memory_of_the_zygote_is_not_the_submissions(worker):
 
 def test_the_end_of_the_zygote_is_the_end_of_its_kernels(needs_bubblewrap):
     policy = Sandbox()
-    with Zygote(policy, KERNEL_MODULES) as zygote:
+    with Zygote(policy, ()) as zygote:
         child = zygote.program(["/usr/bin/env", "sleep", "600"], policy)
         while len(pids := zygote.process.members()) < 3 or not all(inner_pid(pid) == 1 for pid in pids):
             time.sleep(0.01)  # until the next one waits
@@ -289,8 +292,37 @@ def test_the_end_of_the_zygote_is_the_end_of_its_kernels(needs_bubblewrap):
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def test_where_no_kernel_can_be_forked_each_one_starts_anew_and_a_warning_says_so(
+    needs_bubblewrap, monkeypatch, caplog
+):
+    # As where a system lets bubblewrap make namespaces, but not what runs in it.
+    monkeypatch.setattr(Sandbox, "_namespaces", lambda self: sandbox._NAMESPACES)
+    with Worker(images=IMAGES, modules=(), imports=()) as worker:
+        graded = worker.grade(notebook("x = 1\nprint(x)", test="assert x == 1"))
+        assert (graded.score, graded.attempts, worker.zygote) == (1, 1, None)
+    assert "none can be forked here" in caplog.text
+
+
+def test_when_the_grader_is_killed_its_zygote_and_all_kernels_end(needs_bubblewrap):
+    code = (
+        "import sys, time\n"
+        "from autograder.sandbox import Sandbox\n"
+        "from autograder.zygote import Zygote\n"
+        "zygote = Zygote(Sandbox(), ())\n"
+        "child = zygote.program(['/usr/bin/env', 'sleep', '600'], Sandbox())\n"
+        "print(*zygote.process.members(), flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as grader:
+        members = [int(word) for word in grader.stdout.readline().split()]
+        grader.kill()
+    assert len(members) >= 2
+    while any(Path(f"/proc/{pid}").exists() for pid in members):
+        time.sleep(0.05)
+
+
 def test_a_closed_worker_says_so_and_leaves_no_process(needs_bubblewrap):
-    worker = Worker(images=IMAGES, modules=(), imports=KERNEL_MODULES)
+    worker = Worker(images=IMAGES, modules=(), imports=())
     worker.grade(notebook("1"))
     members = worker.zygote.process.members()
     worker.close()
