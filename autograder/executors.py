@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from autograder.engine import GradedNotebook
 
 #: Memory that one pair of kernels may well need beside what all share, and that the rest of the machine should keep.
-WORKER_BYTES = 3 << 29
-SPARE_BYTES = 1 << 30
+GIB_OF_WORKER, GIB_TO_SPARE = 1.5, 1.0
 #: Where a machine of a cluster keeps what it was sent, in the folder for temporary files.
 CACHE = "autograder-images"
 _NEEDS_KERAS = re.compile(r"\b(tensorflow|keras|helpers)\b")
@@ -239,7 +238,7 @@ class LocalPool:
 
 def default_jobs() -> int:
     """How many workers this machine can take: one a core, as far as there is memory, and one at least."""
-    return max(1, min(cores(), int((_free_memory() - SPARE_BYTES) // WORKER_BYTES)))
+    return max(1, min(cores(), int((free_memory() / 2**30 - GIB_TO_SPARE) // GIB_OF_WORKER)))
 
 
 def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -251,7 +250,8 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return found
 
 
-def _free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of memory that are free for us, a container's limit included."""
     import psutil
 
     free = psutil.virtual_memory().available
