@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from autograder.errors import CourseError
 from autograder.images import CourseImages, pack_images, unpack_images
-from autograder.jobs import Job, Result
+from autograder.jobs import Job, Options, Result
 from autograder.results import environment, environment_digest
 from autograder.schedule import WorkerLost
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from autograder.engine import GradedNotebook
+    from autograder.judge import JudgeLimits
+    from autograder.limits import Limits
 
 #: Memory that one pair of kernels may well need beside what all share, and that the rest of the machine should keep.
 GIB_OF_WORKER, GIB_TO_SPARE = 1.5, 1.0
@@ -54,6 +56,9 @@ class Pool(Protocol):
     def work(self, job: Job) -> Result:
         """What the executor is to call with a job."""
 
+    def warm_up(self, workers: int, notebook: str, options: Options) -> None:
+        """Get some workers ready for notebooks like this one, without waiting for them."""
+
     def lost(self, error: BaseException) -> bool:
         """Whether an error means that a worker was lost."""
 
@@ -66,6 +71,9 @@ class Grades(Protocol):
 
     def grade(self, notebook: NotebookNode, files: Path | None, **options: Any) -> GradedNotebook:
         """Run a notebook and judge its test cells."""
+
+    def start(self) -> None:
+        """Start its kernels, and do not wait for them."""
 
     def close(self) -> None:
         """End its kernels; may be called from any thread."""
@@ -85,14 +93,8 @@ def run_job(job: Job, worker: Grades) -> Result:
 
     import nbformat
 
-    from autograder.crossing import Bounds
-    from autograder.judge import JudgeLimits
-    from autograder.limits import Limits
-
     options = job.options
-    judge = dict(options.judge)
-    if "bounds" in judge:
-        judge["bounds"] = Bounds(**judge["bounds"])
+    limits, judge = limits_of(options)
     with _beside(job) as files:
         graded = worker.grade(
             nbformat.from_dict(json.loads(job.notebook)),
@@ -100,8 +102,8 @@ def run_job(job: Job, worker: Grades) -> Result:
             sandbox=options.sandbox,
             attempts=options.attempts,
             collect_seconds=options.collect_seconds,
-            judge_limits=JudgeLimits(**judge),
-            limits=Limits(**options.limits),
+            judge_limits=judge,
+            limits=limits,
             **options.client,
         )
     return Result(
@@ -113,6 +115,18 @@ def run_job(job: Job, worker: Grades) -> Result:
         graded.seconds,
         f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}",
     )
+
+
+def limits_of(options: Options) -> tuple[Limits, JudgeLimits]:
+    """The limits of the student kernel and of the judge."""
+    from autograder.crossing import Bounds
+    from autograder.judge import JudgeLimits
+    from autograder.limits import Limits
+
+    judge = dict(options.judge)
+    if "bounds" in judge:
+        judge["bounds"] = Bounds(**judge["bounds"])
+    return Limits(**options.limits), JudgeLimits(**judge)
 
 
 @contextlib.contextmanager
@@ -160,14 +174,19 @@ class Workers:
             raise WorkerLost("the workers were closed")
         return result
 
-    def _worker(self, keras: bool) -> Grades:
+    def start(self, keras: bool, options: Options) -> None:
+        """Start the kernels of this thread's worker."""
+        limits, judge = limits_of(options)
+        self._worker(keras, sandbox=options.sandbox, limits=limits, judge_limits=judge).start()
+
+    def _worker(self, keras: bool, **options: Any) -> Grades:
         """The worker of this thread; one that has imported more than is needed will do."""
         mine = self._mine
         if getattr(mine, "worker", None) is not None and (mine.keras or not keras):
             return mine.worker
         if getattr(mine, "worker", None) is not None:
             mine.worker.close()
-        mine.worker, mine.keras = make_worker(self.images, self.hidden, keras=keras), keras
+        mine.worker, mine.keras = make_worker(self.images, self.hidden, keras=keras, **options), keras
         with self._lock:
             self._all.append(mine.worker)
         if self.closed:
@@ -188,7 +207,7 @@ def needs_keras(notebook: str) -> bool:
     return _NEEDS_KERAS.search(notebook) is not None
 
 
-def make_worker(images: CourseImages, hidden: tuple[Path, ...], *, keras: bool) -> Grades:
+def make_worker(images: CourseImages, hidden: tuple[Path, ...], *, keras: bool, **options: Any) -> Grades:
     """A worker for this thread, whose kernels have Keras imported or not."""
     from autograder.judge import KERAS_MODULES, LIGHT_MODULES
     from autograder.worker import Worker
@@ -199,6 +218,7 @@ def make_worker(images: CourseImages, hidden: tuple[Path, ...], *, keras: bool) 
         hidden=hidden,
         modules=KERAS_MODULES if keras else LIGHT_MODULES,
         imports=MODULES if keras else (),
+        **options,
     )
 
 
@@ -221,6 +241,25 @@ class LocalPool:
         self.name = f"{self.workers} worker{'s' if self.workers > 1 else ''} on this machine"
         self.executor: Executor = ThreadPoolExecutor(self.workers, thread_name_prefix="worker")
         self._workers = Workers(images, (root,))
+
+    def warm_up(self, workers: int, notebook: str, options: Options) -> None:
+        """Start the kernels of some workers, ahead of the first job and without waiting for them.
+
+        Args:
+            workers: Of how many.
+            notebook: A notebook like those to come, to tell what kernels should import.
+            options: How they will be run. Where they turn out to be others, the kernels are started once more.
+        """
+        workers = min(workers, self.workers)
+        together = threading.Barrier(workers, timeout=30)  # so that no thread takes the turn of another
+        for _ in range(workers):
+            self.executor.submit(self._warm_up, together, needs_keras(notebook), options)
+
+    def _warm_up(self, together: threading.Barrier, keras: bool, options: Options) -> None:
+        # What is wrong here is said by the first job.
+        with contextlib.suppress(Exception):
+            together.wait()
+            self._workers.start(keras, options)
 
     def work(self, job: Job) -> Result:
         """Run a job in the thread that calls."""
@@ -340,6 +379,9 @@ class DaskPool:
         self.name = f"{self.workers} workers of the Dask cluster at {address}"
         self.executor: Executor = self.client.get_executor(pure=False)
         self.work: Callable[[Job], Result] = run_on_cluster
+
+    def warm_up(self, workers: int, notebook: str, options: Options) -> None:
+        """Nothing: the workers of a cluster may be busy with other things."""
 
     def _check(self) -> None:
         """Refuse workers whose programs are not ours: their marks could be others."""

@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,7 @@ from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
 from autograder.gradebook import ClassMarks, Row, database_url, knows, read_class
 from autograder.images import CourseImages
-from autograder.jobs import PHASES, Result, digest
+from autograder.jobs import PHASES, Options, Result, digest
 from autograder.results import (
     FOLDER,
     Entry,
@@ -217,6 +217,8 @@ class Grading:
                 look.unchanged.append(StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False))
             else:
                 look.changed[student] = stamp
+                if entry is not None and entry.key:
+                    look.kept[student] = entry.key
         return look
 
     @property
@@ -263,7 +265,6 @@ class Grading:
 
     def _grade(self, look: Look) -> Iterator[StudentResult]:
         from autograder.executors import LazyPool
-        from autograder.recording import Recorder
 
         root = self.episode.root
         images = images_digest(root)
@@ -274,6 +275,14 @@ class Grading:
             if lazy is None:
                 lazy = LazyPool(None, None, root)
                 stack.callback(lazy.close)
+            pool = lazy.get(CourseImages.find(root), images)
+            # Kernels start while nbgrader is loaded: each takes some seconds.
+            new = sum(self.force or not store.has(look.kept.get(student, "-")) for student in look.changed)
+            if new:
+                notebook = self.episode.release.read_text(encoding="utf-8")
+                pool.warm_up(new, notebook, likely_options(self.config, sandbox=self.sandbox))
+            from autograder.recording import Recorder
+
             recorder = stack.enter_context(
                 Recorder(
                     self.episode,
@@ -284,7 +293,6 @@ class Grading:
                     share_identical=self.share_identical,
                 )
             )
-            pool = lazy.get(CourseImages.find(root), images)
             batches = schedule(
                 self._tasks(look, recorder),
                 lambda task: submit(pool, store, task),
@@ -417,11 +425,13 @@ class Look:
         ledger: What was recorded before.
         unchanged: The results that still hold.
         changed: Who has to be graded, with what the marks will depend on.
+        kept: The keys of their last results, which may still hold.
     """
 
     ledger: Ledger
     unchanged: list[StudentResult] = field(default_factory=list)
     changed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
 
 def submit(pool: Pool, store: ResultStore, task: Task) -> Future[Result]:
@@ -436,6 +446,16 @@ def submit(pool: Pool, store: ResultStore, task: Task) -> Future[Result]:
 
     future.add_done_callback(keep)
     return future
+
+
+def likely_options(config: Config, *, sandbox: bool) -> Options:
+    """How the configuration wants notebooks to be run, as far as can be told without loading nbgrader."""
+    from autograder.limits import Limits
+
+    names = {"test_timeout": "cell_seconds", "judge_memory": "memory_bytes", "seed": "seed"}
+    section = config.JudgedExecute
+    judge = {names[name]: section[name] for name in names if name in section}
+    return Options(sandbox=sandbox, judge=judge, limits=asdict(Limits.from_config(config)))
 
 
 @contextlib.contextmanager

@@ -50,6 +50,9 @@ class QuickPool:
         os.close(handle)
         return run_here(job)
 
+    def warm_up(self, workers: int, notebook: str, options: object) -> None:
+        pass
+
     def lost(self, error: BaseException) -> bool:
         return isinstance(error, WorkerLost)
 

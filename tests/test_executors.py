@@ -15,13 +15,16 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from autograder import executors
+from autograder.course import load_config
 from autograder.engine import GradedNotebook, Verdict
 from autograder.errors import CourseError
-from autograder.executors import GIB_OF_WORKER, LazyPool, LocalPool, Workers, default_jobs, run_job
+from autograder.executors import GIB_OF_WORKER, LazyPool, LocalPool, Workers, default_jobs, limits_of, run_job
+from autograder.grade import likely_options
 from autograder.images import CourseImages, pack_images
 from autograder.jobs import Job, Options
 from autograder.judge import JudgeLimits
 from autograder.limits import Limits
+from autograder.recording import options_from
 from autograder.schedule import WorkerLost
 
 
@@ -35,13 +38,16 @@ class Stub:
     """A worker that says what it was given."""
 
     def __init__(self, **made):
-        self.made, self.seen, self.closed = made, [], False
+        self.made, self.seen, self.closed, self.started = made, [], False, False
         self.thread = threading.current_thread().name
 
     def grade(self, notebook, files, **options):
         found = sorted(str(p.relative_to(files)) for p in files.rglob("*") if p.is_file()) if files else None
         self.seen.append((notebook.cells[0].source, found, files, options))
         return GradedNotebook(notebook, {"t": Verdict("t", "passed", 1.0, 1.0)}, seconds=0.5)
+
+    def start(self):
+        self.started = True
 
     def close(self):
         self.closed = True
@@ -52,8 +58,8 @@ def stubs(monkeypatch):
     """Workers without kernels, in the order in which they were made."""
     made = []
 
-    def make(images, hidden, *, keras):
-        made.append(Stub(images=images, hidden=hidden, keras=keras))
+    def make(images, hidden, *, keras, **options):
+        made.append(Stub(images=images, hidden=hidden, keras=keras, **options))
         return made[-1]
 
     monkeypatch.setattr(executors, "make_worker", make)
@@ -89,6 +95,25 @@ def test_each_thread_keeps_a_worker_of_its_own_from_one_job_to_the_next(stubs, t
     assert len(stubs) == 2 and sum(len(stub.seen) for stub in stubs) == 6
     assert len({stub.thread for stub in stubs}) == 2
     assert all(stub.made["hidden"] == (tmp_path,) and stub.closed for stub in stubs)
+
+
+def test_workers_start_their_kernels_ahead_of_the_first_job_and_keep_them_for_it(stubs, tmp_path):
+    pool = LocalPool(3, tmp_path, CourseImages())
+    pool.warm_up(2, "import keras", Options(sandbox=False, limits={"cell_seconds": 3.0}, judge={"seed": 5}))
+    pool.executor.submit(pool.work, job()).result()
+    pool.executor.shutdown(wait=True)
+    started = [stub for stub in stubs if stub.started]
+    assert len(started) == 2 and len({stub.thread for stub in started}) == 2
+    assert all(stub.made["keras"] and stub.made["limits"].cell_seconds == 3.0 for stub in started)
+    assert all(stub.made["judge_limits"].seed == 5 and not stub.made["sandbox"] for stub in started)
+
+
+def test_what_is_likely_to_be_asked_of_kernels_is_what_is_asked(monkeypatch, repository, tmp_path):
+    config = load_config(repository)
+    config.JudgedExecute.seed, config.GradingLimits.cell_seconds = 7, 11.0
+    likely, real = likely_options(config, sandbox=True), options_from(config, sandbox=True)
+    assert limits_of(likely) == limits_of(real)
+    assert limits_of(likely)[1].seed == 7 and limits_of(likely)[0].cell_seconds == 11.0
 
 
 def test_kernels_import_keras_only_for_notebooks_that_use_it(stubs):
