@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from quick_class import QuickPool, hand_in, make_class
+from rich.console import Console
 
 from autograder import cli
 
@@ -85,6 +89,40 @@ def test_grading_and_feedback_in_one_go_and_what_is_said_on_the_way(tmp_path, ru
     code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
     assert code == 1 and "3 of 4 submission(s) graded" in said and "0 of them run just now" in said
     assert "ada: 2 of 5 points, 3 more wait for a person (unchanged since it was graded)" in said
+
+
+def test_on_a_terminal_a_bar_says_what_is_done_failed_and_left(monkeypatch):
+    drawn = io.StringIO()
+    monkeypatch.setattr(cli, "out", Console(file=drawn, force_terminal=True, width=120, highlight=False))
+    with cli.steps("Grading 01-small", 3) as done:
+        done("ada: 2 of 5 points")
+        done("bob: not graded", failed=True)
+    said = drawn.getvalue()
+    assert "ada: 2 of 5 points" in said and "bob: not graded" in said
+    assert "2 done, 1 failed, 1 left; time left:" in said
+
+
+def test_stopping_says_what_is_done_and_how_to_go_on_and_ends_with_130(tmp_path, run, monkeypatch):
+    episode = make_class(tmp_path / "course", {"ada": "total = 6", "bob": "total = 7", "cyd": "total = 8"})
+    pool = QuickPool(tmp_path / "executed", jobs=1)
+    work = pool.work
+
+    def stopped_at_the_second(job):
+        if job.student == "bob":
+            os.kill(os.getpid(), signal.SIGINT)
+        return work(job)
+
+    pool.work, pool.in_flight = stopped_at_the_second, 1
+    monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: pool)
+    code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
+    assert code == 130
+    assert "of 01-small are graded and recorded" in said and "Go on with the same command" in said
+    assert "ada: 2 of 5 points" in said and "cyd:" not in said
+    again = QuickPool(tmp_path / "executed")
+    monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: again)
+    code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
+    assert code == 0 and again.runs() == ["ada", "bob", "cyd"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_module_is_the_command_too(tmp_path):
