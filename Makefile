@@ -40,6 +40,7 @@ check: $(READY) ## style of the code, and whether source/ and release/ are what 
 bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side (half an hour); writes bench/latest.json
 	@scripts/setup.sh sandbox
 	@$(BIN)/python -m autograder.bench
+	@$(BIN)/python -m autograder.simulate --write
 
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
 	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed

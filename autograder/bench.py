@@ -168,6 +168,12 @@ class Measured:
         """The largest memory of any run, in bytes."""
         return max(run.peak_memory_bytes for run in self.runs[way])
 
+    def processor_share(self) -> float:
+        """What part of their time two jobs had a processor: near 1 unless the machine was busy with other things."""
+        walls = sum(sum(job.values()) for job in self.jobs)
+        used = sum(run.cpu_seconds for run in self.runs.get("two jobs", ()))
+        return round(min(1.0, used / walls), 4) if walls else 1.0
+
     def light_cost(self, number: int) -> float:
         """Seconds for one more of so many light notebooks: what starting costs is taken off."""
         smallest = min(self.light)
@@ -549,6 +555,7 @@ def record(found: Measured, before: Mapping[str, Any]) -> dict[str, Any]:
         "peak_memory_bytes": {way: found.peak(way) for way in found.runs},
         "phases_seconds": found.phases,
         "jobs_seconds": found.jobs,
+        "processor_share": found.processor_share(),
         "bytes_per_submission": found.sizes,
         "light_seconds": {str(number): seconds for number, seconds in found.light.items()},
         "machine": {**before, "load_average_after": [round(load, 2) for load in os.getloadavg()]},

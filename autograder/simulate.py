@@ -47,12 +47,15 @@ class Costs:
     def read(cls, path: Path) -> Costs:
         """The costs in a file of the benchmark.
 
+        If other programs kept the machine busy meanwhile, times are cut to the share in which the jobs had a processor.
+
         Raises:
             CourseError: The file is not there, or holds no such times.
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            jobs = tuple((float(job["worker"]), float(job["grader"])) for job in found["jobs_seconds"])
+            share = float(found["processor_share"])
+            jobs = tuple((share * job["worker"], share * job["grader"]) for job in found["jobs_seconds"])
             sizes = {str(name): int(size) for name, size in found["bytes_per_submission"].items()}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise CourseError(

@@ -106,6 +106,15 @@ def test_ratios_compare_what_a_submission_costs_however_many_each_way_has_graded
     }
 
 
+def test_share_of_the_processor_tells_a_busy_machine_from_a_quiet_one() -> None:
+    found = measured()
+    assert found.processor_share() == 1
+    found.jobs = [{"worker": 190.0, "grader": 10.0}, {"worker": 199.0, "grader": 1.0}]
+    assert found.processor_share() == 0.25
+    found.runs["two jobs"] = [Run(1.0, 0, 500.0)]
+    assert found.processor_share() == 1
+
+
 def test_ratio_of_a_way_that_was_left_out_is_not_made_up() -> None:
     found = measured()
     del found.runs["nbgrader"]
