@@ -55,7 +55,7 @@ class JudgeLimits:
 
     start_seconds: float = 120
     cell_seconds: float = 120
-    grace_seconds: float = 10
+    grace_seconds: float = 60
     memory_bytes: int = 6 << 30
     stdout_characters: int = 20_000
     bounds: Bounds = field(default_factory=Bounds)
