@@ -25,6 +25,7 @@ demo: $(READY) ## grade a class of sample submissions and show the marks (some m
 test: $(READY) ## everything that must hold: style, up-to-date notebooks, all tests (up to 25 minutes)
 	@scripts/setup.sh sandbox
 	@scripts/setup.sh browser
+	@scripts/setup.sh database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
@@ -37,9 +38,10 @@ check: $(READY) ## style of the code, source/ and release/ as course/ makes them
 	@$(BIN)/autograder build --check
 	@$(BIN)/autograder lint
 
-bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side; writes bench/latest.json
+bench: $(READY) ## grade a class with plain nbgrader and with this grader, side by side (half an hour); writes bench/latest.json
 	@scripts/setup.sh sandbox
 	@$(BIN)/python -m autograder.bench
+	@$(BIN)/python -m autograder.simulate --write
 
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
 	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed

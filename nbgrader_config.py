@@ -8,6 +8,8 @@ c = get_config()  # noqa: F821 - nbgrader defines it
 
 environment_first()  # nbgrader starts `alembic` by name
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
+# The name that nbgrader gives a course of its own accord. Where it has none, PostgreSQL refuses the assignments.
+c.CourseDirectory.course_id = "default_course"
 
 # Student notebooks: nbgrader's own steps, with our starters in place of its ClearSolutions.
 c.ClearSolutions.text_stub = "*Write your answer here.*"

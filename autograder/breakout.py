@@ -8,10 +8,9 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,8 @@ from autograder.course import find_root
 from autograder.errors import CourseError
 from autograder.limits import MIB, Limits
 from autograder.sandbox import Sandbox, require_sandbox, run_folder
-from autograder.watch import SandboxProcess
+from autograder.watch import SandboxProcess, Watched
+from autograder.zygote import Zygote
 
 
 class Attempt(NamedTuple):
@@ -50,8 +50,12 @@ SMALL = Limits(
 )
 
 
+#: Runs a program in a sandbox with a policy.
+Start = Callable[[Sandbox, Sequence[str]], Watched]
+
+
 def attempts() -> list[Attempt]:
-    """Make all attempts.
+    """Make all attempts, from a process that is started anew in a sandbox and from one that a zygote has forked.
 
     Raises:
         SandboxUnavailable: There is no sandbox on this machine.
@@ -59,14 +63,31 @@ def attempts() -> list[Attempt]:
     require_sandbox()
     found: list[Attempt] = []
     folder = run_folder()
+    hidden = tuple(filter(None, [_root()]))
     try:
-        with _bait(folder) as bait:
-            found += _from_inside(folder, bait)
-        found.append(_outlive(folder))
-        found += _exceed(folder)
+        with _bait(folder) as bait, _secret_variable(), Zygote(Sandbox(limits=SMALL, hidden=hidden), ()) as zygote:
+
+            def fork(policy: Sandbox, argv: Sequence[str]) -> Watched:
+                return zygote.program(argv, policy)
+
+            ways: list[tuple[Start, str]] = [(SandboxProcess, "{}")]
+            if not zygote.problem():  # else no kernel is forked in grading either
+                ways.append((fork, "{}, from a forked kernel"))
+            for start, name in ways:
+                made = [*_from_inside(folder, bait, hidden, start), _outlive(hidden, start), *_exceed(hidden, start)]
+                found += [attempt._replace(name=name.format(attempt.name)) for attempt in made]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+@contextlib.contextmanager
+def _secret_variable() -> Iterator[None]:
+    os.environ["AUTOGRADER_SECRET"] = "secret"
+    try:
+        yield
+    finally:
+        os.environ.pop("AUTOGRADER_SECRET", None)
 
 
 @contextlib.contextmanager
@@ -106,28 +127,18 @@ def _bait(folder: Path) -> Iterator[dict[str, object]]:
             each.close()
 
 
-def _from_inside(folder: Path, bait: dict[str, object]) -> list[Attempt]:
+def _from_inside(folder: Path, bait: dict[str, object], hidden: tuple[Path, ...], start: Start) -> list[Attempt]:
     outbox = folder / "attempts.json"
-    outbox.touch()
+    outbox.write_text("")
     outbox.chmod(0o666)
-    hidden = tuple(filter(None, [_root()]))
-    sandbox = Sandbox(limits=SMALL, outbox=outbox, hidden=hidden)
-    environment = {**os.environ, "AUTOGRADER_SECRET": "secret"}
-    done = subprocess.run(
-        sandbox.command([sys.executable, f"{sandbox.inside}/attempts.py", json.dumps(bait)]),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=environment,
-        timeout=120,
-        check=False,
-    )
+    policy = Sandbox(limits=SMALL, outbox=outbox, hidden=hidden)
+    with start(policy, [sys.executable, f"{policy.inside}/attempts.py", json.dumps(bait)]) as process:
+        _wait(lambda: process.poll() is not None, 120)
+        said = process.reason or process.complaint()
     try:
-        made = [Attempt(str(name), held is True, str(detail)) for name, held, detail in json.loads(outbox.read_text())]
+        return [Attempt(str(name), held is True, str(detail)) for name, held, detail in json.loads(outbox.read_text())]
     except ValueError:
-        return [Attempt("run inside the sandbox", False, f"nothing came back: {done.stderr[-300:]}")]
-    return made
+        return [Attempt("run inside the sandbox", False, f"nothing came back: {said[-300:]}")]
 
 
 def _root() -> Path | None:
@@ -137,7 +148,7 @@ def _root() -> Path | None:
         return None
 
 
-def _outlive(folder: Path) -> Attempt:
+def _outlive(hidden: tuple[Path, ...], start: Start) -> Attempt:
     """Start a daemon that hides in a session of its own, end the sandbox, and look for it."""
     code = (
         "import os, time, signal\n"
@@ -149,7 +160,7 @@ def _outlive(folder: Path) -> Attempt:
         "        os._exit(0)\n"
         "time.sleep(600)"
     )
-    with SandboxProcess(Sandbox(limits=SMALL), [sys.executable, "-I", "-S", "-c", code]) as process:
+    with start(Sandbox(limits=SMALL, hidden=hidden), [sys.executable, "-I", "-S", "-c", code]) as process:
         _wait(lambda: len(process.members()) >= 4, 20)
         members = process.members()
     left = [pid for pid in members if Path(f"/proc/{pid}").exists()]
@@ -172,17 +183,21 @@ _EXCESSES = {
         "memory",
     ),
     "make more files than allowed": (
-        "import time\nfor i in range(3000): open(f'/work/f{i}', 'w').close()\ntime.sleep(60)",
+        "import time\n"
+        "try:\n"
+        "    for i in range(3000): open(f'/work/f{i}', 'w').close()\n"
+        "except OSError: pass\n"  # a forked kernel's folder has a bound of its own
+        "time.sleep(60)",
         "files",
     ),
 }
 
 
-def _exceed(folder: Path) -> list[Attempt]:
+def _exceed(hidden: tuple[Path, ...], start: Start) -> list[Attempt]:
     """Go beyond the limits that are watched from outside."""
     found = []
     for name, (code, word) in _EXCESSES.items():
-        with SandboxProcess(Sandbox(limits=SMALL), [sys.executable, "-I", "-S", "-c", code]) as process:
+        with start(Sandbox(limits=SMALL, hidden=hidden), [sys.executable, "-I", "-S", "-c", code]) as process:
             _wait(lambda process=process: process.poll() is not None, 30)
             reason = process.reason or ""
         found.append(Attempt(name, word in reason, (reason and f"killed, for it {reason}") or "it was not stopped"))

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TaskProgressColumn,
@@ -27,8 +26,9 @@ from rich.table import Table
 from autograder.errors import CourseError
 
 if TYPE_CHECKING:
+    from autograder.course import Episode
     from autograder.demo import Comparison, Sample
-    from autograder.grade import StudentResult
+    from autograder.grade import Grading, StudentResult
 
 app = typer.Typer(
     help="Build, grade and hand back the exercises of the image classification course.",
@@ -116,7 +116,18 @@ def grade(
     students: Annotated[
         list[str] | None, typer.Option("--students", "-s", help="Whom to grade: one id, or several with commas.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="How many at a time; what cores and memory allow if not given."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Grade again what was graded before.")] = False,
+    share_identical: Annotated[
+        bool, typer.Option("--share-identical", help="Run the notebooks of students with the same answers once.")
+    ] = False,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Write the feedback pages too.")] = False,
+    executor: Annotated[
+        str | None, typer.Option("--executor", metavar="URL", help="Grade on a Dask cluster: dask://HOST:PORT.")
+    ] = None,
     no_sandbox: Annotated[
         bool,
         typer.Option("--no-sandbox", help="Run students' code with your own rights. Only for code that you trust."),
@@ -124,11 +135,13 @@ def grade(
 ) -> None:
     """Grade what students handed in (submitted/STUDENT/EPISODE/): marks into the gradebook, notebooks into autograded/.
 
-    Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded.
+    What has not changed since it was graded is not run again. Stopped at any moment, the same command goes on.
+
+    Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded. 130: stopped.
     """
     from autograder.course import find_episodes, find_root, submitting_students
+    from autograder.executors import LazyPool
     from autograder.grade import prepare
-    from autograder.report import write_report
 
     root = find_root()
     chosen = find_episodes(root, episode)
@@ -140,27 +153,54 @@ def grade(
                 "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
                 "submitted/ada/01-introduction/01-introduction.ipynb."
             )
-    troubled = 0
-    for one in chosen:
-        grading = prepare(one, split_names(students), force=force, sandbox=not no_sandbox)
-        if not grading.sandbox:
-            out.print("[bold]Warning:[/] no sandbox. Students' code runs with your rights on this machine.")
-        results = []
-        with steps(f"Grading {one.name}", len(grading.students)) as done:
-            for result in grading:
-                results.append(result)
-                done(result_line(result))
-        troubled += sum(result.needs_a_person for result in results)
-        page = write_report(root / "export" / one.name / "report.html", one.name, results, sandbox=grading.sandbox)
-        waiting = sum(mark.state == "needs manual grading" for result in results for mark in result.marks)
-        out.print(f"Class report: {page.relative_to(root)}")
-        if waiting:
-            out.print(
-                f"{waiting} written answer(s) wait for you in Formgrader: `jupyter lab`, menu Nbgrader > Formgrader."
+    troubled, graded = 0, {}
+    with contextlib.closing(LazyPool(executor, jobs, root)) as pool:
+        for one in chosen:
+            grading = prepare(
+                one,
+                split_names(students),
+                force=force,
+                sandbox=not no_sandbox,
+                share_identical=share_identical,
+                pool=pool,
             )
+            results = grade_one(grading)
+            troubled += sum(result.needs_a_person for result in results)
+            graded[one] = [result.student for result in results if result.marks]
+    for one, names in graded.items():
+        if feedback and names:
+            troubled += feedback_one(one, names, jobs)
     if troubled:
         out.print(f"{troubled} submission(s) need a person; the reasons stand above and in the class report.")
         raise typer.Exit(1)
+
+
+def grade_one(grading: Grading) -> list[StudentResult]:
+    """Grade one episode with a bar, a summary and a class report."""
+    from autograder.grade import Stopped
+    from autograder.report import summary, write_report
+
+    root, name = grading.episode.root, grading.episode.name
+    if not grading.sandbox:
+        out.print("[bold]Warning:[/] no sandbox. Students' code runs with your rights on this machine.")
+    began, results = time.monotonic(), []
+    try:
+        with steps(f"Grading {name}", len(grading.students)) as done:
+            for result in grading:
+                results.append(result)
+                done(result_line(result), failed=result.needs_a_person)
+    except Stopped as stopped:
+        out.print(
+            f"Stopped. {stopped.done} submission(s) of {name} are graded and recorded, {stopped.left} are left. "
+            f"Go on with the same command: it grades what is left, and nothing twice."
+        )
+        raise typer.Exit(130) from None
+    results.sort(key=lambda result: result.student)
+    page = write_report(root / "export" / name / "report.html", name, results, sandbox=grading.sandbox)
+    for line in summary(results, time.monotonic() - began):
+        say(line)
+    say(f"Class report: {page.relative_to(root)}")
+    return results
 
 
 @app.command()
@@ -169,10 +209,14 @@ def feedback(
     students: Annotated[
         list[str] | None, typer.Option("--students", "-s", help="For whom: one id, or several with commas.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="How many pages at a time; what the cores allow if not given."),
+    ] = None,
 ) -> None:
     """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html)."""
     from autograder.course import find_episodes, find_root
-    from autograder.feedback import graded_students, write_feedback
+    from autograder.feedback import graded_students
 
     root = find_root()
     chosen = find_episodes(root, episode)
@@ -180,13 +224,24 @@ def feedback(
         chosen = [one for one in chosen if graded_students(one)]
         if not chosen:
             raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
-    failed = 0
-    for one in chosen:
-        for page in write_feedback(one, split_names(students)):
-            failed += bool(page.problem)
-            out.print(f"{page.student}: {escape(page.problem) or page.path.relative_to(root)}")
-    if failed:
+    if sum(feedback_one(one, split_names(students), jobs) for one in chosen):
         raise typer.Exit(1)
+
+
+def feedback_one(episode: Episode, students: list[str], jobs: int | None) -> int:
+    """Write the feedback of one episode with a bar; how many pages could not be written."""
+    from autograder.feedback import graded_students, write_feedback
+
+    graded = graded_students(episode)
+    chosen = [student for student in students if student in graded] if students else graded
+    failed = 0
+    pages = write_feedback(episode, students, jobs=jobs)
+    with steps(f"Feedback on {episode.name}", len(chosen)) as done:
+        for page in pages:
+            failed += bool(page.problem)
+            about = escape(page.problem) or str(page.path.relative_to(episode.root))
+            done(f"{escape(page.student)}: {about}", failed=bool(page.problem))
+    return failed
 
 
 @app.command()
@@ -249,18 +304,17 @@ def demo(
     if find_images(root):
         out.print("No photos are here, so the class trains on a stand-in: drawn pictures of the same five classes.")
     grading, samples = stage(root, root / "demo", sandbox=not no_sandbox)
-    results = []
+    began, results = time.monotonic(), []
     with steps(f"Grading {grading.episode.name}", len(samples)) as done:
         for result in grading:
             results.append(result)
-            done(result_line(result))
+            done(result_line(result), failed=result.needs_a_person)
     by_name = {result.student: result for result in results}
     compared = [list(compare(sample, by_name[sample.name])) for sample in samples]
     print_comparison(samples, compared)
     pages = list(write_feedback(grading.episode))
     report = write_report(grading.episode.root / "report.html", grading.episode.name, results, sandbox=grading.sandbox)
-    minutes = sum(result.seconds for result in results) / 60
-    out.print(f"Graded {len(results)} submissions in {minutes:.1f} minutes.")
+    out.print(f"Graded {len(results)} submissions in {(time.monotonic() - began) / 60:.1f} minutes.")
     out.print(f"Class report:  {report.relative_to(root)}")
     out.print(f"Feedback page: {pages[-1].path.relative_to(root)}, and one like it for each of the others")
     wrong = [(sample, one) for sample, found in zip(samples, compared, strict=True) for one in found if not one.agrees]
@@ -326,8 +380,8 @@ def split_names(names: list[str] | None) -> list[str]:
 def result_line(result: StudentResult) -> str:
     """One student's result in one line."""
     if result.problem:
-        return f"{result.student}: [red]not graded[/]. {escape(result.problem)}"
-    line = f"{result.student}: {result.score:g} of {result.max_score:g} points"
+        return f"{escape(result.student)}: [red]not graded[/]. {escape(result.problem)}"
+    line = f"{escape(result.student)}: {result.score:g} of {result.max_score:g} points"
     if result.waiting:
         line += f", {result.waiting:g} more wait for a person"
     if not result.fresh:
@@ -393,16 +447,16 @@ def amounts() -> Iterator[Callable[[str, float, float, str], None]]:
 
 
 @contextlib.contextmanager
-def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar with an estimate of the time left on a terminal, and plain lines elsewhere.
+def steps(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar with what is done, failed and left on a terminal, and plain lines elsewhere.
 
     Yields:
-        A function that takes the line about the step that is done.
+        A function that takes the line about the step that is done, and whether it `failed`.
     """
     if not out.is_terminal:
         out.print(f"{title}: {total} to do")
 
-        def plain(line: str) -> None:
+        def plain(line: str, *, failed: bool = False) -> None:
             out.print(line)
 
         yield plain
@@ -410,18 +464,21 @@ def steps(title: str, total: int) -> Iterator[Callable[[str], None]]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left:"),
+        TextColumn("{task.completed} done, {task.fields[failed]} failed, {task.fields[left]} left; time left:"),
         TimeRemainingColumn(),
         console=out,
         transient=True,
     )
     with bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(title, total=total, failed=0, left=total)
+        failures = 0
 
-        def advance(line: str) -> None:
+        def advance(line: str, *, failed: bool = False) -> None:
+            nonlocal failures
+            failures += failed
             bar.console.print(line)
             bar.advance(task)
+            bar.update(task, failed=failures, left=total - int(bar.tasks[task].completed))
 
         yield advance
 
@@ -443,3 +500,7 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -75,12 +75,15 @@ class GradedNotebook:
         verdicts: By grade id, in the order of the cells.
         attempts: How often it was run: 1, or 2 if the grader failed the first time.
         seconds: Wall time of everything.
+        phases: Seconds by phase, of all attempts together: 'start' (the kernels), 'run' (the student's cells),
+            'collect' (copies of the student's values) and 'judge' (the test cells).
     """
 
     notebook: NotebookNode
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: int = 1
     seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
 
     @property
     def grader_failures(self) -> list[Verdict]:
@@ -117,7 +120,9 @@ class GradingClient(StudentClient):
     async def _start(self) -> None:
         """Start a kernel whose random numbers are the same every time."""
         await super()._start()
+        began = time.monotonic()
         await self.run_hidden(seeding_code(self.judge.limits.seed), timeout=60)
+        self.phases["start"] += time.monotonic() - began
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
         """Judge one test cell and write the outcome into it.
@@ -148,18 +153,24 @@ class GradingClient(StudentClient):
             raise GraderFailed(f"the test cell is not plain Python: {error}") from None
         bundle = _empty_bundle(question.nonce)
         if question.names or question.files:
+            began = time.monotonic()
             try:
                 bundle = await self.collect(question)
             except ValuesUnreadable as error:
                 return Answer("failed", ename="ValuesUnreadable", message=f"Your values could not be read: {error}.")
-        if not self._sitting:
-            await asyncio.to_thread(self.judge.begin)
-            self._sitting = True
+            finally:
+                self.phases["collect"] += time.monotonic() - began
+        began = time.monotonic()
         try:
+            if not self._sitting:
+                await asyncio.to_thread(self.judge.begin)
+                self._sitting = True
             return await asyncio.to_thread(self.judge.ask, question, bundle)
         except GraderFailed:
             self._sitting = False
             raise
+        finally:
+            self.phases["judge"] += time.monotonic() - began
 
     async def collect(self, question: Question) -> bytes:
         """Copies of the values that a test cell reads, as bytes that nobody has looked into yet.
@@ -227,7 +238,10 @@ class Seeding:
         if not spec or not spec.loader: return None
         run = spec.loader.exec_module
         def exec_module(module):
+            # TensorFlow draws from Python's random numbers while it is imported; a forked kernel has it already.
+            state = random.getstate()
             run(module)
+            random.setstate(state)
             seed(module)
         spec.loader.exec_module = exec_module
         return spec
@@ -319,6 +333,9 @@ def grade_notebook(
         if attempt > 1:
             judge.restart()
         graded = _run_once(copy.deepcopy(notebook), judge, make_client, options)
+        if best is not None:
+            for phase, seconds in best.phases.items():
+                graded.phases[phase] = graded.phases.get(phase, 0.0) + seconds
         best = graded if best is None else _merge(best, graded)
         best.attempts = attempt
         if not best.grader_failures:
@@ -331,25 +348,27 @@ def grade_notebook(
 def _run_once(
     notebook: NotebookNode, judge: Judge, make_client: Callable[..., GradingClient], options: Mapping[str, Any]
 ) -> GradedNotebook:
-    client, reason = make_client(notebook, judge=judge, **options), "the notebook was not run to this cell"
+    client, reason = None, "the notebook was not run to this cell"
     try:
+        client = make_client(notebook, judge=judge, **options)
         client.execute()
     except SandboxUnavailable:
         raise
     except Exception as error:  # one bad notebook never stops a batch
         reason = f"the notebook could not be run: {type(error).__name__}: {plain_text(error, 300)}"
+    found, phases = (client.verdicts, client.phases) if client is not None else ({}, {})
     verdicts = {}
     for cell in notebook.cells:
         if not is_test_cell(cell):
             continue
         grade_id = cell.metadata["nbgrader"]["grade_id"]
-        verdict = client.verdicts.get(grade_id)
+        verdict = found.get(grade_id)
         if verdict is None:
             points = float(cell.metadata["nbgrader"].get("points") or 0.0)
             verdict = Verdict(grade_id, "grader failed", None, points, reason)
             write_outcome(cell, verdict, None)
         verdicts[grade_id] = verdict
-    return GradedNotebook(notebook, verdicts)
+    return GradedNotebook(notebook, verdicts, phases={phase: round(s, 4) for phase, s in phases.items()})
 
 
 def _merge(first: GradedNotebook, second: GradedNotebook) -> GradedNotebook:

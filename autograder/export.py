@@ -12,7 +12,7 @@ from nbgrader.plugins import CsvExportPlugin
 from autograder.build import nbgrader_log
 from autograder.course import Episode, load_config
 from autograder.errors import CourseError
-from autograder.grade import read_marks
+from autograder.grade import read_class_marks
 from autograder.runlog import event
 
 COLUMNS = ("episode", "student", "exercise", "kind", "state", "score", "max_score")
@@ -43,7 +43,6 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
         chosen = [episode for episode in chosen if episode.name in known]
         if not chosen:
             raise CourseError("There are no marks of that episode in the gradebook. Run `autograder grade` first.")
-        students = [student.id for student in gradebook.students]
         folder.mkdir(parents=True, exist_ok=True)
         with nbgrader_log(root):
             plugin = CsvExportPlugin()
@@ -51,8 +50,8 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
             plugin.assignment = [episode.name for episode in chosen]
             plugin.export(gradebook)
     for episode in chosen:
-        for student in students:
-            for mark in read_marks(episode, student):
+        for student, marks in read_class_marks(episode, config).items():
+            for mark in marks:
                 kind = "written" if mark.written else "machine"
                 score = "" if mark.score is None else f"{mark.score:g}"
                 rows.append((episode.name, student, mark.exercise, kind, mark.state, score, f"{mark.max_score:g}"))

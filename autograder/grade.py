@@ -1,30 +1,53 @@
-"""Grading: each student's notebook on its own through nbgrader's Autograde, so that one never stops the others."""
+"""Grading a class: look at what changed, have it run, record it. One submission never stops the others.
+
+The story of one run is `Grading.__iter__`. An unchanged submission costs a look at the dates of its files; a changed
+one goes through `recording` (nbgrader's steps), `executors` (who runs it) and `results` (what is kept, and why).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import difflib
-import glob
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import Autograde
-from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
-from autograder.build import build, nbgrader_log, read_notebook, register_assignment
 from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
+from autograder.gradebook import ClassMarks, Row, database_url, knows, read_class
+from autograder.images import CourseImages
+from autograder.jobs import PHASES, Options, Result, digest
+from autograder.results import (
+    FOLDER,
+    Entry,
+    Ledger,
+    ResultStore,
+    environment_digest,
+    folder_stamp,
+    images_digest,
+    submission_stamp,
+    write_whole,
+)
 from autograder.runlog import event
-from autograder.sandbox import require_sandbox
-from autograder.staging import survey
+from autograder.schedule import Outcome, schedule
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from autograder.executors import LazyPool, Pool
+    from autograder.recording import Recorder, Sanitised, Written
 
 State = Literal["marked", "needs manual grading", "grader failed"]
+#: So many submissions are recorded together at most.
+LARGEST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -58,8 +81,9 @@ class StudentResult:
         marks: One for each graded question, in the order of the notebook; empty if it could not be graded.
         problem: Why it could not be graded, and what to do about it; empty if it was.
         repairs: What had to be repaired in the notebook before it could be graded.
-        fresh: Whether it was graded just now, rather than in an earlier run.
-        seconds: How long that took.
+        fresh: Whether its notebook was run just now, rather than in an earlier run.
+        seconds: How long everything took together.
+        phases: Seconds by phase: sanitise, start, run, collect, judge, record.
     """
 
     student: str
@@ -69,6 +93,7 @@ class StudentResult:
     repairs: tuple[str, ...] = ()
     fresh: bool = True
     seconds: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -107,6 +132,38 @@ class StudentResult:
         raise KeyError(exercise)
 
 
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C; what was done is recorded.
+
+    Attributes:
+        done: How many submissions were graded before.
+        left: How many were not.
+    """
+
+    def __init__(self, done: int, left: int) -> None:
+        super().__init__(f"stopped after {done} submissions, {left} are left")
+        self.done, self.left = done, left
+
+
+@dataclass(frozen=True)
+class Task:
+    """One submission on its way.
+
+    Attributes:
+        student: Whose.
+        stamp: What its marks will depend on, by the dates of files.
+        sanitised: What goes to a worker; None if it cannot be graded.
+        problem: Why not.
+        final: Whether the student has to mend it, so that there is no use in trying again.
+    """
+
+    student: str
+    stamp: str
+    sanitised: Sanitised | None = None
+    problem: str = ""
+    final: bool = False
+
+
 @dataclass
 class Grading:
     """One run of the grader over one episode.
@@ -116,122 +173,325 @@ class Grading:
         students: Whom to grade, in order.
         force: Grade again what was graded before.
         sandbox: Run students' code in the sandbox.
+        share_identical: Students with the same answers share a result.
+        pool: Who runs the notebooks; threads of this machine if None.
     """
 
     episode: Episode
     students: list[str]
     force: bool = False
     sandbox: bool = True
+    share_identical: bool = False
+    pool: LazyPool | None = None
     _config: Config | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[StudentResult]:
-        """Grade student after student; a submission that cannot be graded is a result like any other."""
-        for student in self.students:
-            result = self.grade(student)
-            event(
-                "graded",
-                root=self.episode.root,
-                episode=self.episode.name,
-                student=student,
-                fresh=result.fresh,
-                score=result.score,
-                max_score=result.max_score,
-                problem=result.problem,
-                grader_failed=[mark.exercise for mark in result.failures],
-                repairs=list(result.repairs),
-                seconds=round(result.seconds, 2),
-                sandbox=self.sandbox,
-            )
+        """Grade the class; a submission that cannot be graded is a result like any other.
+
+        Yields:
+            First what is unchanged since an earlier run, then one result after the other as they are recorded.
+
+        Raises:
+            Stopped: Somebody pressed Ctrl-C, or the system asked for an end.
+            CourseError: Nothing can be graded here at all.
+        """
+        now = self.look()
+        for result in now.unchanged:
+            self._log(result)
             yield result
+        if now.changed:
+            yield from self._grade(now)
 
-    def grade(self, student: str) -> StudentResult:
-        """Grade one student's submission, or read the marks of an earlier run when nothing has changed since."""
-        if not self.force and self._is_current(student):
-            marks = read_marks(self.episode, student)
-            if marks and not any(mark.state == "grader failed" for mark in marks):
-                return StudentResult(student, self.episode.name, marks, fresh=False)
-        start = time.monotonic()
-        converter = self._converter(student)
-        try:
-            with nbgrader_log(self.episode.root, self.episode.root / "logs" / "nbgrader.log"):
-                converter.start()
-        except Exception as problem:
-            cause = converter.failure or problem
-            reason = str(cause) if isinstance(cause, CourseError) else f"{type(cause).__name__}: {cause}"
-            return StudentResult(student, self.episode.name, problem=reason.strip(), seconds=time.monotonic() - start)
-        return StudentResult(
-            student,
-            self.episode.name,
-            read_marks(self.episode, student, converter.messages),
-            repairs=tuple(converter.repairs),
-            seconds=time.monotonic() - start,
-        )
+    def look(self) -> Look:
+        """Tell what has to be graded from what has not changed since it was recorded, without opening a notebook."""
+        root, name = self.episode.root, self.episode.name
+        book = read_class(self._url, name, self.students if len(self.students) <= 100 else None)
+        entries = Ledger(root, name).read()
+        common = self._stamp()
+        look = Look(Ledger(root, name))
+        for student in self.students:
+            stamp = digest(common, submission_stamp(self.episode.submitted(student)))
+            entry = entries.get(student)
+            if not self.force and entry is not None and self._holds(entry, stamp, book):
+                marks = () if entry.problem else in_order(self.episode, book.rows[student], entry.messages)
+                look.unchanged.append(StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False))
+            else:
+                look.changed[student] = stamp
+                if entry is not None and entry.key:
+                    look.kept[student] = entry.key
+        return look
 
-    def _is_current(self, student: str) -> bool:
-        """Whether the graded notebook is newer than what was handed in and what was released."""
-        graded = self.episode.autograded(student)
-        if not graded.is_file():
-            return False
-        origins = [*survey(self.episode.submitted(student)).files, self.episode.release]
-        return all(path.lstat().st_mtime <= graded.stat().st_mtime for path in origins)
-
-    def _converter(self, student: str) -> RecordingAutograde:
+    @property
+    def config(self) -> Config:
+        """The course's configuration."""
         if self._config is None:
             self._config = load_config(self.episode.root)
-            self._config.CourseDirectory.assignment_id = self.episode.name
-            if not self.sandbox:
-                self._config.JudgedExecute.sandbox = False
-        config = copy.deepcopy(self._config)  # traitlets' own copy shares its sections
-        config.CourseDirectory.student_id = glob.escape(student)
-        converter = RecordingAutograde(student, coursedir=CourseDirectory(config=config), config=config)
-        converter.force = True
-        return converter
+        return self._config
 
+    @property
+    def _url(self) -> str:
+        return database_url(self.config, self.episode.root)
 
-class RecordingAutograde(Autograde):
-    """nbgrader's Autograde for one submission, which remembers what nbgrader would only log."""
+    def _stamp(self) -> str:
+        """What the marks of everybody depend on."""
+        episode = self.episode
+        release = episode.release.stat() if episode.release.is_file() else None
+        return digest(
+            folder_stamp(episode.source.parent),
+            release and (release.st_size, release.st_mtime_ns, release.st_ctime_ns),
+            self.config,
+            self.sandbox,
+            environment_digest(),
+            images_digest(episode.root),
+        )
 
-    def __init__(self, student: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.student = student
-        self.failure: Exception | None = None
-        self.messages: dict[str, str] = {}
-        self.repairs: list[str] = []
-
-    def init_notebooks(self) -> None:
-        """Expect the released name in the student's folder; the exporter looks further when it is not there."""
-        folder = self._format_source(self.coursedir.assignment_id, self.student)
-        self.assignments = {folder: [str(Path(folder) / f"{self.coursedir.assignment_id}.ipynb")]}
-
-    def init_assignment(self, assignment_id: str, student_id: str) -> None:
-        """Copy the files beside the notebook, and keep the error that `convert_notebooks` is about to swallow."""
-        with self._remembering():
-            super().init_assignment(assignment_id, student_id)
-
-    def convert_single_notebook(self, notebook_filename: str) -> None:
-        """Convert, and keep the error that `convert_notebooks` is about to swallow."""
-        with self._remembering():
-            super().convert_single_notebook(notebook_filename)
-
-    @contextlib.contextmanager
-    def _remembering(self) -> Iterator[None]:
+    def _holds(self, entry: Entry, stamp: str, book: ClassMarks) -> bool:
+        """Whether the gradebook and `autograded/` are as they were left, and nothing they depend on has changed."""
+        if entry.stamp != stamp or entry.again:
+            return False
+        if entry.problem:
+            return True
         try:
-            yield
-        except Exception as problem:
-            self.failure = problem
-            raise
+            status = self.episode.autograded(entry.student).stat()
+        except OSError:
+            return False
+        return (
+            entry.autograded == (status.st_size, status.st_mtime_ns)
+            and entry.student in book.rows
+            and entry.due == book.due.get(entry.student)
+        )
 
-    def write_single_notebook(self, output: str, resources: Any) -> None:
-        """Keep the judge's messages and the list of repairs on their way through."""
-        for grade_id, verdict in resources.get("autograder_verdicts", {}).items():
-            self.messages[grade_id] = verdict.message
-        for repair in resources.get("autograder_repairs", ()):
-            if repair not in self.repairs:
-                self.repairs.append(repair)
-        super().write_single_notebook(output, resources)
+    # --- what has to be graded ---------------------------------------------------------------------------------------
+
+    def _grade(self, look: Look) -> Iterator[StudentResult]:
+        from autograder.executors import LazyPool
+
+        root = self.episode.root
+        images = images_digest(root)
+        store, done = ResultStore(root), 0
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(stopping())
+            lazy = self.pool
+            if lazy is None:
+                lazy = LazyPool(None, None, root)
+                stack.callback(lazy.close)
+            pool = lazy.get(CourseImages.find(root), images)
+            # Kernels start while nbgrader is loaded: each takes some seconds.
+            new = sum(self.force or not store.has(look.kept.get(student, "-")) for student in look.changed)
+            if new:
+                notebook = self.episode.release.read_text(encoding="utf-8")
+                pool.warm_up(new, notebook, likely_options(self.config, sandbox=self.sandbox))
+            from autograder.recording import Recorder
+
+            recorder = stack.enter_context(
+                Recorder(
+                    self.episode,
+                    load_config(root),  # of its own: the recorder says in it whose submission is at hand
+                    sandbox=self.sandbox,
+                    images=images,
+                    environment=environment_digest(),
+                    share_identical=self.share_identical,
+                )
+            )
+            batches = schedule(
+                self._tasks(look, recorder),
+                lambda task: submit(pool, store, task),
+                in_flight=pool.in_flight,
+                batch=max(1, min(LARGEST_BATCH, len(look.changed) // LARGEST_BATCH)),
+                known=lambda task: self._known(store, task),
+                key=lambda task: task.sanitised.job.key,
+                lost=pool.lost,
+                stop=stop.is_set,
+            )
+            for batch in batches:
+                for result in self._record(batch, look.ledger, store, recorder):
+                    done += 1
+                    self._log(result)
+                    yield result
+            if done < len(look.changed):
+                pool.close()
+                raise Stopped(done + len(look.unchanged), len(look.changed) - done)
+
+    def _tasks(self, look: Look, recorder: Recorder) -> Iterator[Task]:
+        """Sanitise one submission after the other, each when there is a worker for it."""
+        for student, stamp in look.changed.items():
+            try:
+                yield Task(student, stamp, recorder.sanitise(student))
+            except CourseError as problem:
+                yield Task(student, stamp, problem=str(problem).strip(), final=True)
+            except Exception as problem:
+                yield Task(student, stamp, problem=f"{type(problem).__name__}: {problem}".strip())
+
+    def _known(self, store: ResultStore, task: Task) -> Result | Task | None:
+        """What needs no worker: a result of an earlier run, or a submission that cannot be graded."""
+        if task.sanitised is None:
+            return task
+        return None if self.force else store.get(task.sanitised.job.key)
+
+    def _record(
+        self,
+        batch: Sequence[Outcome[Task, Result | Task]],
+        ledger: Ledger,
+        store: ResultStore,
+        recorder: Recorder,
+    ) -> Iterator[StudentResult]:
+        """Put what came of some submissions into the gradebook, in an order that a crash at any point does no harm to.
+
+        First the results are on disk. Then the ledger says that the marks of these students are about to change. Then
+        the gradebook changes, in one transaction. Then the ledger says so.
+        """
+        graded = [one for one in batch if isinstance(one.found, Result)]
+        for one in graded:
+            if not store.has(one.found.key):
+                store.put(one.found)
+        ledger.add(Entry(one.item.student) for one in batch)
+        written = {each.student: each for each in recorder.record([(one.item.student, one.found) for one in graded])}
+        book = read_class(self._url, self.episode.name, list(written))
+        entries, results = [], []
+        for one in batch:
+            if isinstance(one.found, Result):
+                result, entry = self._graded(one, written[one.item.student], book)
+            else:
+                result, entry = self._refused(one)
+            results.append(result)
+            entries.append(entry)
+        ledger.add(entry for entry in entries if entry is not None)
+        yield from results
+
+    def _graded(
+        self, one: Outcome[Task, Result], written: Written, book: ClassMarks
+    ) -> tuple[StudentResult, Entry | None]:
+        student, found, sanitised = one.item.student, one.found, one.item.sanitised
+        ran = one.tries > 0 and not one.shared
+        phases = {"sanitise": sanitised.seconds, **(found.phases if ran else {}), "record": written.seconds}
+        common = {
+            "repairs": sanitised.repairs,
+            "fresh": one.tries > 0,
+            "seconds": sanitised.seconds + (found.seconds if ran else 0.0) + written.seconds,
+            "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
+        }
+        if written.problem:
+            return StudentResult(student, self.episode.name, problem=written.problem, **common), None
+        messages = {verdict["grade_id"]: verdict["message"] for verdict in found.verdicts if verdict["message"]}
+        marks = in_order(self.episode, book.rows.get(student, []), messages)
+        entry = Entry(
+            student,
+            one.item.stamp,
+            found.key,
+            written.autograded,
+            book.due.get(student, ""),
+            messages,
+            sanitised.repairs,
+            again=found.grader_failed,
+        )
+        return StudentResult(student, self.episode.name, marks, **common), entry
+
+    def _refused(self, one: Outcome[Task, Task]) -> tuple[StudentResult, Entry | None]:
+        """A submission that could not be graded, by its own fault (then it is remembered) or that of something here."""
+        task, problem = one.item, one.item.problem
+        if one.error is not None:
+            kind = "" if isinstance(one.error, CourseError) else f"{type(one.error).__name__}: "
+            problem = f"It could not be run: {kind}{one.error} (Grade it again.)"
+        entry = None
+        if task.final:
+            # What an earlier version of it gave is no answer to this one.
+            shutil.rmtree(self.episode.autograded(task.student).parent, ignore_errors=True)
+            entry = Entry(task.student, task.stamp, problem=problem)
+        return StudentResult(task.student, self.episode.name, problem=problem), entry
+
+    def _log(self, result: StudentResult) -> None:
+        event(
+            "graded",
+            root=self.episode.root,
+            episode=self.episode.name,
+            student=result.student,
+            fresh=result.fresh,
+            score=result.score,
+            max_score=result.max_score,
+            problem=result.problem,
+            grader_failed=[mark.exercise for mark in result.failures],
+            repairs=list(result.repairs),
+            seconds=round(result.seconds, 3),
+            phases=dict(result.phases),
+            sandbox=self.sandbox,
+        )
 
 
-def prepare(episode: Episode, students: Sequence[str] = (), *, force: bool = False, sandbox: bool = True) -> Grading:
+@dataclass
+class Look:
+    """What a look at a class gave.
+
+    Attributes:
+        ledger: What was recorded before.
+        unchanged: The results that still hold.
+        changed: Who has to be graded, with what the marks will depend on.
+        kept: The keys of their last results, which may still hold.
+    """
+
+    ledger: Ledger
+    unchanged: list[StudentResult] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+def submit(pool: Pool, store: ResultStore, task: Task) -> Future[Result]:
+    """Hand a submission to a worker; its result is on disk as soon as it is there, whatever happens to this process."""
+    assert task.sanitised is not None
+    future = pool.executor.submit(pool.work, task.sanitised.job)
+
+    def keep(done: Future[Result]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            with contextlib.suppress(OSError):  # `Grading` tries again, and then says so
+                store.put(done.result())
+
+    future.add_done_callback(keep)
+    return future
+
+
+def likely_options(config: Config, *, sandbox: bool) -> Options:
+    """How the configuration wants notebooks to be run, as far as can be told without loading nbgrader."""
+    from autograder.limits import Limits
+
+    names = {"test_timeout": "cell_seconds", "judge_memory": "memory_bytes", "seed": "seed"}
+    section = config.JudgedExecute
+    judge = {names[name]: section[name] for name in names if name in section}
+    return Options(sandbox=sandbox, judge=judge, limits=asdict(Limits.from_config(config)))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Let Ctrl-C, and the system's request to end, set an event; a second one interrupts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, _: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Before a run
+
+
+def prepare(
+    episode: Episode,
+    students: Sequence[str] = (),
+    *,
+    force: bool = False,
+    sandbox: bool = True,
+    share_identical: bool = False,
+    pool: LazyPool | None = None,
+) -> Grading:
     """Get ready to grade an episode: notebooks built, gradebook up to date, students known.
 
     Args:
@@ -239,14 +499,15 @@ def prepare(episode: Episode, students: Sequence[str] = (), *, force: bool = Fal
         students: Whom to grade; everyone who handed in when empty.
         force: Grade again what was graded before.
         sandbox: Run students' code in the sandbox, unless the course's configuration says not to.
+        share_identical: Run the notebooks of students with the same answers once.
+        pool: Who runs the notebooks; threads of this machine if None.
 
     Raises:
         CourseError: Nobody has handed in, a student named has not, or there is no sandbox on this machine.
     """
-    settings = load_config(episode.root).JudgedExecute
+    config = load_config(episode.root)
+    settings = config.JudgedExecute
     sandbox = sandbox and not ("sandbox" in settings and settings.sandbox is False)
-    if sandbox:
-        require_sandbox()
     handed_in = submitting_students(episode)
     if not handed_in:
         raise CourseError(
@@ -262,46 +523,91 @@ def prepare(episode: Episode, students: Sequence[str] = (), *, force: bool = Fal
                 f"submitted/{student}/{episode.name}/.{guess}"
             )
     chosen = [student for student in handed_in if not students or student in students]
+    make_ready(episode, config)
+    grading = Grading(episode, chosen, force, sandbox, share_identical, pool, config)
+    if sandbox and grading.look().changed:
+        from autograder.sandbox import require_sandbox
+
+        require_sandbox()
+    return grading
+
+
+def make_ready(episode: Episode, config: Config) -> None:
+    """Build an episode and tell the gradebook about it, unless both were done and nothing has changed since.
+
+    Raises:
+        CourseError: The text or a cell in it is not as nbgrader needs it.
+    """
+    note = episode.root / FOLDER / "built" / f"{episode.name}.json"
+    with contextlib.suppress(OSError, ValueError):
+        known = knows(database_url(config, episode.root), episode.name)
+        if known and json.loads(note.read_text()) == _built_stamp(episode, config):
+            return
+    from autograder.build import build, register_assignment
+
     build(episode)
     register_assignment(episode)
-    return Grading(episode, chosen, force=force, sandbox=sandbox)
+    write_whole(note, json.dumps(_built_stamp(episode, config)).encode())
 
 
-def read_marks(episode: Episode, student: str, messages: dict[str, str] | None = None) -> tuple[Mark, ...]:
+def _built_stamp(episode: Episode, config: Config) -> str:
+    folders = (episode.text.parent, episode.source.parent, episode.release.parent)
+    return digest([folder_stamp(folder) for folder in folders], config, environment_digest())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Marks
+
+
+def read_marks(episode: Episode, student: str, messages: Mapping[str, str] | None = None) -> tuple[Mark, ...]:
     """Read a student's marks of one episode from nbgrader's gradebook, in the order of the notebook.
 
     Returns:
         The marks; empty if the student was never graded.
     """
-    config = load_config(episode.root)
-    with Gradebook(CourseDirectory(config=config).db_url) as gradebook:
-        try:
-            notebook = gradebook.find_submission_notebook(episode.name, episode.name, student)
-        except MissingEntry:
-            return ()
-        written = {cell.name for cell in notebook.notebook.solution_cells}
-        marks = {}
-        for grade in notebook.grades:
-            manual = grade.name in written
-            open_ = grade.manual_score is None and grade.auto_score is None
-            state: State = "marked"
-            if open_:
-                state = "needs manual grading" if manual else "grader failed"
-            marks[grade.name] = Mark(
-                exercise=grade.name,
-                state=state,
-                score=None if open_ else grade.score,
-                max_score=grade.max_score,
-                written=manual,
-                message=(messages or {}).get(grade.name, ""),
-            )
+    book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
+    return in_order(episode, book.rows.get(student, []), messages or {})
+
+
+def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:
+    """The marks of everybody who was graded in an episode, with what is known about lost points."""
+    url = database_url(config or load_config(episode.root), episode.root)
+    entries = Ledger(episode.root, episode.name).read()
+    return {
+        student: in_order(episode, rows, entries[student].messages if student in entries else {})
+        for student, rows in sorted(read_class(url, episode.name).rows.items())
+    }
+
+
+def in_order(episode: Episode, rows: Sequence[Row], messages: Mapping[str, str]) -> tuple[Mark, ...]:
+    """Marks from a gradebook's rows, in the order of the notebook."""
+    marks = {}
+    for row in rows:
+        state: State = "marked"
+        if row.score is None:
+            state = "needs manual grading" if row.written else "grader failed"
+        marks[row.exercise] = Mark(
+            row.exercise, state, row.score, row.max_score, row.written, messages.get(row.exercise, "")
+        )
     place = {name: at for at, name in enumerate(exercise_order(episode))}
     return tuple(marks[name] for name in sorted(marks, key=lambda name: (place.get(name, len(place)), name)))
 
 
-def exercise_order(episode: Episode) -> list[str]:
-    """The grade ids of an episode's graded cells, in the order of the notebook."""
-    notebook = read_notebook(episode.source)
-    return [
-        cell.metadata.nbgrader.grade_id for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")
-    ]
+def exercise_order(episode: Episode) -> tuple[str, ...]:
+    """The grade ids of an episode's graded cells, in the order of the notebook.
+
+    Raises:
+        CourseError: There is no instructor notebook.
+    """
+    try:
+        return _exercise_order(episode.source, episode.source.stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError) as problem:
+        raise CourseError(
+            f"{episode.source} cannot be read: {problem}. Build it: autograder build {episode.name}"
+        ) from problem
+
+
+@lru_cache(maxsize=64)
+def _exercise_order(source: Path, _changed: int) -> tuple[str, ...]:
+    marks = [cell["metadata"].get("nbgrader", {}) for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]]
+    return tuple(mark["grade_id"] for mark in marks if mark.get("grade"))

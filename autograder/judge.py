@@ -18,28 +18,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autograder.course import find_root
 from autograder.crossing import Bounds, file_names, free_names, plain_text
-from autograder.errors import CourseError
+from autograder.images import CourseImages
 from autograder.judge_process import FRAME, KEY_BYTES, MAC_BYTES, MOST_HEADER, pack, sign
 from autograder.limits import Limits
-from autograder.sandbox import Sandbox
+from autograder.sandbox import LAUNCHER, Sandbox
 
 # Modules that the judge imports before it forks its first sitting, so that no notebook waits for them.
 LIGHT_MODULES: tuple[str, ...] = ()
 KERAS_MODULES: tuple[str, ...] = ("tensorflow", "keras", "helpers", "helpers.checks")
 _NEEDS_KERAS = re.compile(r"\b(tensorflow|keras|helpers|checks|model|dataset|ds)\b|_ds\b|model_")
-
-
-# A sandbox dies with the thread that started it (`PR_SET_PDEATHSIG`), so one thread that lives as long as the grader
-# starts all of them.
-_LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="judge-launcher")
 
 
 class GraderFailed(Exception):
@@ -62,7 +55,7 @@ class JudgeLimits:
 
     start_seconds: float = 120
     cell_seconds: float = 120
-    grace_seconds: float = 10
+    grace_seconds: float = 60
     memory_bytes: int = 6 << 30
     stdout_characters: int = 20_000
     bounds: Bounds = field(default_factory=Bounds)
@@ -186,7 +179,7 @@ class Judge:
         if self.cwd is None:
             self._folder = tempfile.TemporaryDirectory(prefix="judge-")
         argv = [sys.executable, "-I", "-m", "autograder.judge_process"]
-        self._process = _LAUNCHER.submit(
+        self._process = LAUNCHER.submit(
             self.launch,
             self.command(argv),
             stdin=subprocess.PIPE,
@@ -364,48 +357,6 @@ def bare_environment() -> dict[str, str]:
     """The environment of a judge that runs without a sandbox: what it needs and nothing more."""
     kept = ("PATH", "LANG", "LC_ALL", "TMPDIR")
     return {"HOME": "/nonexistent", **{name: os.environ[name] for name in kept if name in os.environ}}
-
-
-@dataclass(frozen=True)
-class CourseImages:
-    """Where the images of the course are.
-
-    Attributes:
-        data: The folder `cifar10_images_small`, for both kernels; None if there is none yet.
-        holdout: The held-out images, for the judge alone; None if there are none.
-    """
-
-    data: Path | None = None
-    holdout: Path | None = None
-
-    @classmethod
-    def find(cls, root: Path | None = None) -> CourseImages:
-        """Look where `helpers.data` looks, and in `data/` of the course folder.
-
-        Args:
-            root: The course folder; found from the working directory if None.
-
-        Raises:
-            CourseError: An environment variable names a place where no images are.
-        """
-        from helpers import data as images
-
-        def holdout() -> Path | None:
-            with contextlib.suppress(images.DataError):
-                return images.find_holdout().resolve()
-            return None
-
-        try:
-            found = images.find_data()
-        except images.DataError as error:
-            raise CourseError(str(error)) from None
-        if found is None:
-            with contextlib.suppress(CourseError, images.DataError):
-                found = images.find_data((root or find_root()) / "data")
-        beside = holdout()
-        if beside is None and found is not None and (found.parent / "holdout").is_dir():
-            beside = (found.parent / "holdout").resolve()
-        return cls(found and found.resolve(), beside)
 
 
 def open_judge(*, sandbox: bool = True, images: CourseImages | None = None, **options: Any) -> Judge:

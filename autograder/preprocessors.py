@@ -6,12 +6,7 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
 
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat.notebooknode import NotebookNode
@@ -21,80 +16,16 @@ from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Bool, Dict, Float, Integer
 
 from autograder import runlog
-from autograder.engine import GradedNotebook, Verdict, grade_notebook
-from autograder.judge import KERAS_MODULES, CourseImages, Judge, JudgeLimits, modules_for, open_judge
+from autograder.engine import GradedNotebook, Verdict
+from autograder.judge import JudgeLimits, modules_for
+from autograder.limits import Limits
 from autograder.student import is_test_cell
+from autograder.worker import WORKERS, Worker
+from autograder.zygote import imports_for
 
 RESOURCE = "autograder_verdicts"
-
-
-class JudgePool:
-    """Judges that stay warm between notebooks; every borrower has one to itself.
-
-    Args:
-        idle_seconds: When to end a judge that nobody borrows. Formgrader's server may live for weeks.
-    """
-
-    def __init__(self, idle_seconds: float = 60) -> None:
-        self.idle_seconds = idle_seconds
-        self._idle: dict[Any, list[Judge]] = {}
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def borrow(self, *, sandbox: bool, limits: JudgeLimits, modules: Sequence[str] = KERAS_MODULES) -> Iterator[Judge]:
-        """A judge with these limits, for the length of a `with` block.
-
-        Args:
-            sandbox: Whether it runs in a sandbox.
-            limits: Its limits.
-            modules: What it must have imported; one that has imported more will do.
-
-        Raises:
-            CourseError: There is no sandbox on this machine.
-        """
-        images = CourseImages.find()  # a judge sees the images that were there when it started, so others need another
-        key = (sandbox, limits, images)
-        with self._lock:
-            idle = self._idle.setdefault(key, [])
-            judge = next((j for j in reversed(idle) if set(modules) <= set(j.modules)), None)
-            if judge is not None:
-                idle.remove(judge)
-        if judge is None:
-            judge = open_judge(sandbox=sandbox, limits=limits, modules=modules, images=images)
-        try:
-            yield judge
-        except BaseException:
-            judge.close()
-            raise
-        with self._lock:
-            self._idle[key].append(judge)
-            judge.idle_since = time.monotonic()
-        timer = threading.Timer(self.idle_seconds, self._retire)
-        timer.daemon = True
-        timer.start()
-
-    def _retire(self) -> None:
-        """End the judges that have been idle for long enough."""
-        late = time.monotonic() - self.idle_seconds
-        with self._lock:
-            retired = [judge for idle in self._idle.values() for judge in idle if judge.idle_since <= late]
-            for idle in self._idle.values():
-                idle[:] = [judge for judge in idle if judge not in retired]
-        for judge in retired:
-            judge.close()
-
-    def close(self) -> None:
-        """End all judges that nobody has borrowed."""
-        with self._lock:
-            judges = [judge for idle in self._idle.values() for judge in idle]
-            for idle in self._idle.values():
-                idle.clear()
-        for judge in judges:
-            judge.close()
-
-
-JUDGES = JudgePool()
-atexit.register(JUDGES.close)
+#: Where a notebook that was executed elsewhere already stands in the resources, as a `GradedNotebook`.
+GRADED = "autograder_graded"
 
 
 class JudgedExecute(NbGraderPreprocessor):
@@ -120,23 +51,33 @@ class JudgedExecute(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: ResourcesDict) -> tuple[NotebookNode, ResourcesDict]:
         """Execute and judge `nb`; the verdicts are in `resources[RESOURCE]` afterwards."""
-        modules = modules_for(cell.source for cell in nb.cells if is_test_cell(cell))
-        with JUDGES.borrow(sandbox=self.sandbox, limits=self.limits(), modules=modules) as judge:
-            graded = self.grade(nb, resources, judge)
+        graded: GradedNotebook | None = resources.pop(GRADED, None)
+        if graded is not None:
+            resources[RESOURCE] = graded.verdicts
+            self._log(graded, resources)
+            return graded.notebook, resources
+        code = [cell for cell in nb.cells if cell.cell_type == "code"]
+        with WORKERS.borrow(
+            sandbox=self.sandbox,
+            limits=Limits.from_config(self.config),
+            judge_limits=self.limits(),
+            modules=modules_for(cell.source for cell in code if is_test_cell(cell)),
+            imports=imports_for(cell.source for cell in code if not is_test_cell(cell)),
+        ) as worker:
+            graded = self.grade(nb, resources, worker)
         resources[RESOURCE] = graded.verdicts
         self._log(graded, resources)
         return graded.notebook, resources
 
-    def grade(self, nb: NotebookNode, resources: ResourcesDict, judge: Judge) -> GradedNotebook:
-        """Grade one notebook with a judge at hand."""
-        return grade_notebook(
+    def grade(self, nb: NotebookNode, resources: ResourcesDict, worker: Worker) -> GradedNotebook:
+        """Grade one notebook with a worker at hand."""
+        path = (resources or {}).get("metadata", {}).get("path")
+        return worker.grade(
             nb,
-            judge,
+            Path(path) if path and Path(path).is_dir() else None,
             attempts=self.attempts,
             collect_seconds=self.collect_timeout,
             resources=resources,
-            sandbox=self.sandbox,
-            data=CourseImages.find().data,
             parent=self,
             **self.client_options,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from autograder.grade import Mark, StudentResult
+from autograder.jobs import PHASES
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
 <!doctype html>
@@ -145,6 +146,38 @@ def write_report(path: Path, episode: str, results: Sequence[StudentResult], *, 
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def summary(results: Sequence[StudentResult], seconds: float) -> list[str]:
+    """What came of grading a class, in a few lines.
+
+    Args:
+        results: One for each student.
+        seconds: Wall time of the run.
+    """
+    graded = [result for result in results if result.marks]
+    run = sum(result.fresh for result in results if result.marks)
+    lines = [f"{len(graded)} of {len(results)} submission(s) graded in {seconds:.1f} s, {run} of them run just now."]
+    if graded:
+        points = sum(result.score for result in graded) / len(graded)
+        lines.append(f"Marks: {points:.1f} of {graded[0].max_score:g} points so far, on average.")
+    counts = {
+        "repaired": sum(bool(result.repairs) for result in results),
+        "could not be graded": sum(bool(result.problem) for result in results),
+        "with a failure of the grader": sum(bool(result.failures) for result in results),
+    }
+    if any(counts.values()):
+        lines.append(f"Submissions: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}.")
+    waiting = sum(mark.state == "needs manual grading" for result in results for mark in result.marks)
+    if waiting:
+        lines.append(
+            f"{waiting} written answer(s) wait for you in Formgrader: `jupyter lab`, menu Nbgrader > Formgrader."
+        )
+    phases = {phase: sum(result.phases.get(phase, 0.0) for result in results) for phase in PHASES}
+    if any(phases.values()):
+        spent = ", ".join(f"{phase} {spent:.1f} s" for phase, spent in phases.items() if spent)
+        lines.append(f"Time by phase, all workers together: {spent}.")
+    return lines
 
 
 def mean(marks: Sequence[Mark]) -> str:

@@ -19,26 +19,28 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.provisioning import KernelProvisionerBase
+from traitlets import Any as Any_
 from traitlets import Instance
 
 from autograder.errors import CourseError
 from autograder.gate import Gate
 from autograder.inside.confine import FAILED
+from autograder.inside.zygote import OUTBOX_DESCRIPTOR
 from autograder.limits import Limits
 
 if TYPE_CHECKING:
     from autograder.breakout import Attempt
-    from autograder.watch import SandboxProcess
+    from autograder.watch import Watched
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,11 @@ _SYSTEM_FILES = (
     "/etc/localtime",
     "/etc/nsswitch.conf",
 )
+
+
+# A sandbox dies with the thread that started it (`PR_SET_PDEATHSIG`), so one thread that lives as long as the grader
+# starts all those that are to outlive the notebook that they were made for.
+LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="sandbox-launcher")
 
 
 class SandboxUnavailable(CourseError):
@@ -103,6 +110,8 @@ class Sandbox:
         environment: Variables on top of those that every sandbox has.
         isolated: False runs without bubblewrap, with resource limits alone. Only for code that one trusts.
         scratch: The work folder when not `isolated`; unused otherwise.
+        zygote: Whether the program inside is the grader's own zygote, which makes a sandbox in this one for each
+            process that it forks, and keeps their limits itself. Never for a student's code.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -115,6 +124,7 @@ class Sandbox:
     environment: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = True
     scratch: Path | None = None
+    zygote: bool = False
 
     @property
     def work(self) -> str:
@@ -169,14 +179,15 @@ class Sandbox:
         return self._command(argv, root=self.isolated and _drops_root())
 
     def _command(self, argv: Sequence[str], *, root: bool) -> list[str]:
-        confined = [sys.executable, "-I", "-S", f"{self.inside}/confine.py", json.dumps(self._confinement()), *argv]
+        confinement = json.dumps(self._first_confinement())
+        confined = [sys.executable, "-I", "-S", f"{self.inside}/confine.py", confinement, *argv]
         if not self.isolated:
             environment = [f"{name}={value}" for name, value in self.environ().items()]
             return [shutil.which("env") or "/usr/bin/env", "-i", *environment, *confined]
         bubblewrap = shutil.which("bwrap") or "/usr/bin/bwrap"
         view = list(self._view())
         if not root:
-            return [bubblewrap, *_NAMESPACES, *self._mounts(view), *self._settings(), "--", *confined]
+            return [bubblewrap, *self._namespaces(), *self._mounts(view), *self._settings(), "--", *confined]
         for option, source, _ in view:
             if option == "--ro-bind" and Path(source).is_dir() and Path(source).stat().st_mode & 0o005 != 0o005:
                 raise SandboxUnavailable(
@@ -200,11 +211,17 @@ class Sandbox:
             "--inh-caps=-all",
         ]
         drop += ["--bounding-set=-all", "--pdeathsig=KILL", "--no-new-privs"]
-        second = [bubblewrap, *_NAMESPACES, *self._mounts(reached), *self._settings()]
+        second = [bubblewrap, *self._namespaces(), *self._mounts(reached), *self._settings()]
         leash = [sys.executable, "-I", "-S", "/grader/leash.py"]
         return [*first, "--", *drop, "--", *leash, *second, "--", *confined]
 
-    def _confinement(self) -> dict[str, Any]:
+    def _namespaces(self) -> Sequence[str]:
+        if self.zygote:
+            return [option for option in _NAMESPACES if option != "--disable-userns"]
+        return _NAMESPACES
+
+    def confinement(self) -> dict[str, Any]:
+        """What `confine.py` is to do before a student's code runs."""
         limits = self.limits
         cpu = int(limits.cpu_seconds) + 5  # the watch, which knows all processes, comes first
         found: dict[str, Any] = {
@@ -223,9 +240,13 @@ class Sandbox:
         # Before Linux 5.14 the count took in the user's processes outside of the sandbox.
         if self.isolated and _kernel_version() >= (5, 14):
             found["limits"]["nproc"] = limits.processes
-        if self.files is not None:
+        if self.files is not None and not self.zygote:
             found["copy"] = [[HANDED_IN if self.isolated else str(self.files), self.work]]
         return found
+
+    def _first_confinement(self) -> dict[str, Any]:
+        # The zygote makes namespaces and mounts, and its limits would be counted for all that it forks.
+        return {"limits": {"core": 0}, "chdir": "/"} if self.zygote else self.confinement()
 
     def _settings(self) -> list[str]:
         pairs = [part for name, value in self.environ().items() for part in ("--setenv", name, value)]
@@ -295,7 +316,10 @@ class Sandbox:
             yield "--ro-bind", str(self.holdout.resolve()), HOLDOUT
         if self.files is not None:
             yield "--ro-bind", str(self.files), HANDED_IN
-        if self.outbox is not None:
+        if self.zygote:
+            # Each kernel has an outbox of its own, as an open descriptor under this number.
+            yield "--symlink", f"/proc/1/fd/{OUTBOX_DESCRIPTOR}", OUTBOX
+        elif self.outbox is not None:
             yield "--bind", str(self.outbox), OUTBOX
 
 
@@ -484,59 +508,6 @@ def run_folder() -> Path:
     )
 
 
-def copy_handed_in(source: Path, target: Path, limits: Limits) -> list[str]:
-    """Copy what a student handed in beside the notebook: regular files and folders, nothing that leads elsewhere.
-
-    Notebooks stay behind: the one that is being graded holds the hidden tests.
-
-    Args:
-        source: A folder.
-        target: A folder that is there.
-        limits: Half of the work folder may be filled with it.
-
-    Returns:
-        What was left out and why, in one line each.
-    """
-    left_out, size, count = [], 0, 0
-    for folder, names, files in os.walk(source):
-        here = Path(folder).relative_to(source)
-        names[:] = sorted(n for n in names if n != ".ipynb_checkpoints" and not (Path(folder) / n).is_symlink())
-        if len(here.parts) > 20 or count > limits.files // 2:
-            left_out.append(f"{here}: too many files or folders")
-            names[:] = []
-            continue
-        (target / here).mkdir(exist_ok=True)
-        count += 1
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.lower().endswith(".ipynb"):
-                continue
-            try:
-                # O_NONBLOCK: opening a FIFO must not wait for a writer.
-                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError as error:
-                left_out.append(f"{here / name}: {error.strerror}")
-                continue
-            with os.fdopen(handle, "rb") as file:
-                status = os.fstat(file.fileno())
-                if not _is_plain(status):
-                    left_out.append(f"{here / name}: not a regular file")
-                elif size + status.st_size > limits.work_bytes // 2 or count >= limits.files // 2:
-                    left_out.append(f"{here / name}: too large together with the others")
-                else:
-                    size, count = size + status.st_size, count + 1
-                    with (target / here / name).open("wb") as copy:
-                        shutil.copyfileobj(file, copy)
-    # Root makes these files, and a user who owns nothing reads them.
-    for path in (target, *target.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return left_out
-
-
-def _is_plain(status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode)
-
-
 # --- a Jupyter kernel in a sandbox -----------------------------------------------------------------------------------
 
 
@@ -549,12 +520,13 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     """
 
     sandbox = Instance(Sandbox, help="The policy; the default shows no data.")
+    zygote = Any_(None, allow_none=True, help="A `Zygote` that forks the kernel; None starts a process anew.")
 
     def _sandbox_default(self) -> Sandbox:
         return Sandbox()
 
     folder: Path | None = None
-    process: SandboxProcess | None = None
+    process: Watched | None = None
     gate: Gate | None = None
 
     @property
@@ -606,11 +578,13 @@ class SandboxProvisioner(KernelProvisionerBase):  # type: ignore[misc]
             names = {channel: (f"s-{port}", f"k-{port}") for port, channel in enumerate(_CHANNELS, start=1)}
             self.gate = Gate(self.folder, names, policy.limits.message_bytes)
             runtime = policy.environ()["JUPYTER_RUNTIME_DIR"]
-            request = {"connection": info, "sockets": descriptors, "file": f"{runtime}/connection.json"}
-            argv = [sys.executable, f"{policy.inside}/kernel.py"]
-            self.process = SandboxProcess(
-                policy, argv, pass_fds=tuple(descriptors.values()), stdin=json.dumps(request, default=str).encode()
-            )
+            request = {"connection": info, "file": f"{runtime}/connection.json"}
+            if self.zygote is not None:
+                self.process = await asyncio.to_thread(self.zygote.kernel, policy, request, descriptors)
+            else:
+                stdin = json.dumps({**request, "sockets": descriptors}, default=str).encode()
+                argv = [sys.executable, f"{policy.inside}/kernel.py"]
+                self.process = SandboxProcess(policy, argv, pass_fds=tuple(descriptors.values()), stdin=stdin)
         finally:
             for each in sockets.values():
                 each.close()
@@ -669,7 +643,6 @@ __all__ = [
     "Sandbox",
     "SandboxProvisioner",
     "SandboxUnavailable",
-    "copy_handed_in",
     "prove_sandbox",
     "require_sandbox",
     "run_folder",

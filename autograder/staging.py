@@ -7,11 +7,14 @@ is changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from autograder.errors import CourseError
 
@@ -45,10 +48,12 @@ class Survey:
     Attributes:
         files: The regular files within bounds, absolute or relative as the folder was given, in order.
         left_out: What must not be copied.
+        folders: The folders in it, outer ones first.
     """
 
     files: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
 
 def plain_name(name: str, limit: int = 80) -> str:
@@ -64,6 +69,7 @@ def survey(
     max_file_bytes: int = MAX_FILE_BYTES,
     max_total_bytes: int = MAX_TOTAL_BYTES,
     max_entries: int = MAX_ENTRIES,
+    notebooks: bool = True,
 ) -> Survey:
     """List the usable files of a submission without opening any.
 
@@ -73,6 +79,7 @@ def survey(
         max_file_bytes: Bytes of one file at most.
         max_total_bytes: Bytes of all files together at most.
         max_entries: A folder with more entries is left out whole.
+        notebooks: Whether notebooks, and Jupyter's copies of them, are of use.
 
     Returns:
         The files in the order of their names, top folder first, and what was left out.
@@ -101,6 +108,8 @@ def survey(
         size_here = 0
         for entry in entries:
             path = here / entry.name
+            if not notebooks and entry.name.lower().endswith((".ipynb", ".ipynb_checkpoints")):
+                continue
             reason, size = _refusal(entry, max_file_bytes)
             if reason == "folder":
                 folders.append((path, depth + 1))
@@ -118,6 +127,7 @@ def survey(
             continue
         result.files += files
         result.left_out += left_out
+        result.folders += [path for path, _ in folders]
         total += size_here
         waiting += folders
     return result
@@ -171,8 +181,8 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def stage_submission(src: Path, dest: Path, **bounds: int) -> Survey:
-    """Copy a submission's usable files to a fresh folder.
+def stage_submission(src: Path, dest: Path, **bounds: Any) -> Survey:
+    """Copy a submission's usable files to a fresh folder, so that any user can read them.
 
     Args:
         src: The folder that was handed in. It is only read.
@@ -188,6 +198,11 @@ def stage_submission(src: Path, dest: Path, **bounds: int) -> Survey:
     found = survey(src, **bounds)
     staged = Survey(left_out=list(found.left_out))
     limit = bounds.get("max_file_bytes", MAX_FILE_BYTES)
+    for path in (src, *found.folders):
+        target = dest / path.relative_to(src)
+        with _writing(target):
+            target.mkdir(parents=True, exist_ok=True)
+            target.chmod(0o755)
     for path in found.files:
         target = dest / path.relative_to(src)
         try:
@@ -195,11 +210,16 @@ def stage_submission(src: Path, dest: Path, **bounds: int) -> Survey:
         except CourseError as problem:  # it changed since the survey, or may not be read
             staged.left_out.append(LeftOut(path, str(problem)))
             continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(target):
             target.write_bytes(data)
             target.chmod(0o644)
-        except OSError as problem:
-            raise CourseError(f"The submission cannot be copied to {target}: {problem.strerror}.") from problem
         staged.files.append(target)
     return staged
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise CourseError(f"The submission cannot be copied to {target}: {problem.strerror}.") from problem

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ from traitlets import Bool, Instance, List, Unicode
 from autograder.course import find_root
 from autograder.errors import CourseError
 from autograder.limits import Limits
-from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, copy_handed_in, run_folder
-from autograder.watch import SandboxProcess, in_words
+from autograder.sandbox import OUTBOX, Sandbox, SandboxProvisioner, run_folder
+from autograder.staging import stage_submission
+from autograder.watch import Watched, in_words
+from autograder.zygote import KernelLost, Zygote
 
 _FLOOD = 8  # a cell that sends this many times its bound of output is stopped
 _OUTPUT_OVERHEAD = 200  # bytes that every output costs beside its content, so that a million empty ones are bounded
@@ -71,9 +73,11 @@ class _CourseKernels(KernelSpecManager):
     """Knows one kernel, whatever name a notebook asks for: IPython's, in the given sandbox."""
 
     sandbox = Instance(Sandbox)
+    zygote = Instance(Zygote, allow_none=True)
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        provisioner = {"provisioner_name": "sandbox-provisioner", "config": {"sandbox": self.sandbox}}
+        config = {"sandbox": self.sandbox, "zygote": self.zygote}
+        provisioner = {"provisioner_name": "sandbox-provisioner", "config": config}
         return KernelSpec(
             argv=["python"],
             display_name="Python 3",
@@ -93,10 +97,12 @@ class StudentClient(NotebookClient):
             data: The folder `cifar10_images_small` for the notebook; found as `helpers.data` finds it if None.
             files: The folder that was handed in; `resources['metadata']['path']` if None.
             hidden: Folders to keep out of sight, the course folder among them.
+            zygote: Forks the kernels; its policy must be that of this client. None starts each kernel anew.
 
     Attributes:
         outbox: A regular file that the sandbox may write; inside it is `outbox_inside`.
         log_lines: What happened that a person may want to know, in order.
+        phases: Seconds that passed, by phase: 'start' and 'run'.
 
     Example:
         >>> client = StudentClient(nbformat.read("01-introduction.ipynb", 4))  # doctest: +SKIP
@@ -108,6 +114,7 @@ class StudentClient(NotebookClient):
     data = Instance(Path, allow_none=True)
     files = Instance(Path, allow_none=True)
     hidden = List(Instance(Path))
+    zygote = Instance(Zygote, allow_none=True)
     kernel_title = Unicode("Python 3")
 
     def _limits_default(self) -> Limits:
@@ -121,15 +128,13 @@ class StudentClient(NotebookClient):
         return Path(path) if path and Path(path).is_dir() else None
 
     def _hidden_default(self) -> list[Path]:
-        try:
-            return [find_root().resolve()]
-        except CourseError:
-            return []
+        return hidden_folders()
 
     def __init__(self, nb: NotebookNode, km: AsyncKernelManager | None = None, **options: Any) -> None:
         super().__init__(nb, km, **options)
         self.store_widget_state = False
         self.log_lines: list[str] = []
+        self.phases: Counter[str] = Counter()
         self.folder: Path | None = None
         self.outbox: Path = Path()
         self.outbox_inside = OUTBOX
@@ -155,20 +160,26 @@ class StudentClient(NotebookClient):
             handed_in = self.folder / "in"
             handed_in.mkdir()
             if self.files is not None:
-                for line in copy_handed_in(self.files, handed_in, self.limits):
-                    self._note(f"left out of the work folder: {line}")
-            self._policy = Sandbox(
-                limits=self.limits,
-                data=self.data,
-                files=handed_in,
-                outbox=self.outbox,
-                hidden=tuple(self.hidden),
-                isolated=self.sandbox,
-            )
+                # Notebooks stay behind: the one that is being graded holds the hidden tests.
+                copied = stage_submission(
+                    self.files,
+                    handed_in,
+                    max_files=self.limits.files // 2,
+                    max_file_bytes=self.limits.file_bytes,
+                    max_total_bytes=self.limits.work_bytes // 2,
+                    notebooks=False,
+                )
+                for left_out in copied.left_out:
+                    self._note(f"left out of the work folder: {left_out}")
+            self._policy = replace(self.policy(), files=handed_in, outbox=self.outbox)
             yield
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+    def policy(self) -> Sandbox:
+        """What every kernel of this notebook may see and use, but for the files and the outbox."""
+        return Sandbox(limits=self.limits, data=self.data, hidden=tuple(self.hidden), isolated=self.sandbox)
 
     def create_kernel_manager(self) -> AsyncKernelManager:
         """A manager whose kernel runs in the sandbox, whatever kernel the notebook names."""
@@ -181,7 +192,7 @@ class StudentClient(NotebookClient):
             self._context.setsockopt(zmq.LINGER, 0)
         self.km = AsyncKernelManager(
             context=self._context,
-            kernel_spec_manager=_CourseKernels(sandbox=self._policy),
+            kernel_spec_manager=_CourseKernels(sandbox=self._policy, zygote=self.zygote),
             kernel_name="student",
             transport="ipc",
         )
@@ -193,7 +204,7 @@ class StudentClient(NotebookClient):
         return self.km.provisioner if self.km is not None else None
 
     @property
-    def process(self) -> SandboxProcess | None:
+    def process(self) -> Watched | None:
         """The present kernel's process."""
         return self.provisioner.process if self.provisioner is not None else None
 
@@ -208,8 +219,19 @@ class StudentClient(NotebookClient):
         Raises:
             CourseError: It does not; then no notebook will run on this machine.
         """
+        began = time.monotonic()
+        try:
+            await self._start_kernel()
+        finally:
+            self.phases["start"] += time.monotonic() - began
+
+    async def _start_kernel(self) -> None:
         km = self.create_kernel_manager()
-        await km.start_kernel()
+        try:
+            await km.start_kernel()
+        except OSError as error:
+            await self._stop()
+            raise CourseError(f"The student kernel could not be started: {error}") from error
         self.kc = km.client()
         self.kc.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
         self.kc.allow_stdin = False
@@ -260,7 +282,7 @@ class StudentClient(NotebookClient):
             seconds = min(self.limits.cell_seconds, self._left())
             started = time.monotonic()
             outcome = await self._run(cell.source, seconds=max(seconds, 0.1), sink=None)
-            self._spent += time.monotonic() - started
+            self._spend(time.monotonic() - started)
             if outcome.state in ("dead", "stopped"):
                 # The cell that looked innocent the first time: it is not run a third time.
                 self._completed.remove(index)
@@ -280,8 +302,10 @@ class StudentClient(NotebookClient):
         self.reset_execution_trackers()
         self._spent, self._restarts, self._given_up = 0.0, 0, None
         self._completed, self._retried, self.log_lines = [], set(), []
+        began = time.monotonic()
         with self._places():
             try:
+                self.phases["start"] += time.monotonic() - began
                 await self._start()
                 self.nb.metadata["language_info"] = {"name": "python", "file_extension": ".py"}
                 for index, cell in enumerate(self.nb.cells):
@@ -329,7 +353,7 @@ class StudentClient(NotebookClient):
         started = time.monotonic()
         sink = _Sink(cell, limits.output_bytes)
         outcome = await self._run(cell.source, seconds=min(limits.cell_seconds, left), sink=sink)
-        self._spent += time.monotonic() - started
+        self._spend(time.monotonic() - started)
         if outcome.state == "dead" and not outcome.began and index not in self._retried:
             # Perhaps what an earlier cell left behind ended it. Another try tells, and costs a restart, no points.
             self._retried.add(index)
@@ -382,6 +406,10 @@ class StudentClient(NotebookClient):
         gate = self.provisioner.gate if self.provisioner is not None else None
         return Counter(gate.refused) if gate is not None else Counter()
 
+    def _spend(self, seconds: float) -> None:
+        self._spent += seconds
+        self.phases["run"] += seconds
+
     def _left(self) -> float:
         return self.limits.notebook_seconds - self._spent
 
@@ -416,6 +444,12 @@ class StudentClient(NotebookClient):
                 await listener.listen(0.05)  # what was on its way
                 if listener.replied:
                     break
+                if stopped is None and self._refused() > refused:
+                    large = in_words(self.limits.message_bytes)
+                    stopped = (
+                        "OutputLimitReached",
+                        f"This cell sent outputs of more than {large}, which were refused.",
+                    )
                 self._finish(sink, outcome, stopped)
                 return self._dead(outcome)
             now = time.monotonic()
@@ -460,12 +494,18 @@ class StudentClient(NotebookClient):
             sink.close(outcome.reply)
             if sink.cut and stopped is None:
                 outcome.notes.append(("OutputLimitReached", sink.cut))
+            if sink.out_of_memory:
+                most = in_words(self.limits.memory_bytes)
+                text = f"This cell needed more memory than there is for it: a process may have {most}."
+                outcome.notes.append(("MemoryLimitReached", text))
         if stopped is not None:
             outcome.notes.append(stopped)
 
     def _dead(self, outcome: Outcome) -> Outcome:
         outcome.state = "dead"
         process = self.process
+        if process is not None and process.lost:
+            raise KernelLost("the process that had forked this notebook's kernel ended")
         reason = process.reason if process is not None else None
         status = process.poll() if process is not None else None
         if reason:
@@ -481,6 +521,14 @@ def is_test_cell(cell: NotebookNode) -> bool:
     if cell.cell_type != "code" or not isinstance(about, dict):
         return False
     return bool(about.get("grade")) and not about.get("solution") and not about.get("task")
+
+
+def hidden_folders() -> list[Path]:
+    """What a student's code must not see even where it lies inside of something visible: the course folder."""
+    try:
+        return [find_root().resolve()]
+    except CourseError:
+        return []
 
 
 def _find_data() -> Path | None:
@@ -633,6 +681,13 @@ class _Sink:
             text = "input() cannot be answered here, for nobody sits at the keyboard while a notebook is graded."
             _add_note(self.cell, "NoInput", text)
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the last thing that the cell, or its kernel, said is Python's error about memory."""
+        last = self.outputs[-1] if self.outputs else {}
+        said = last.get("ename") or last.get("text", "").rstrip().rpartition("\n")[2].partition(":")[0]
+        return bool(said == "MemoryError")
+
     def _clear(self) -> None:
         self.outputs, self.parts, self.displays, self.kept, self.clear_next = [], [], {}, 0, False
 
@@ -735,4 +790,4 @@ def _is_plain_json(value: object, depth: int = 0) -> bool:
     return _text(value) == value if isinstance(value, str) else value is None or isinstance(value, (bool, int))
 
 
-__all__ = ["HiddenTimeout", "Outcome", "StudentClient", "is_test_cell"]
+__all__ = ["HiddenTimeout", "Outcome", "StudentClient", "hidden_folders", "is_test_cell"]

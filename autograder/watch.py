@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import contextlib
 import os
@@ -41,54 +42,24 @@ class Usage:
     cpu_seconds: float
 
 
-class SandboxProcess:
-    """A process in a sandbox, and everything that it starts. Use it as a context manager, or call `close`.
+class Watched(abc.ABC):
+    """Processes in one PID namespace under watch: their limits are kept from outside.
 
     Args:
-        sandbox: The policy.
-        argv: The program, as the sandbox sees it.
-        pass_fds: Descriptors that it inherits under their numbers.
-        stdin: What it reads from its standard input.
+        sandbox: The policy that they live under.
 
     Attributes:
-        reason: Which limit it was killed for, as the end of the sentence 'your notebook ...'; None otherwise.
-
-    Raises:
-        SandboxUnavailable: There is no sandbox on this machine.
+        reason: Which limit they were killed for, as the end of the sentence 'your notebook ...'; None otherwise.
     """
 
-    def __init__(
-        self, sandbox: Sandbox, argv: Sequence[str], *, pass_fds: Sequence[int] = (), stdin: bytes = b""
-    ) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.reason: str | None = None
-        self._tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_BYTES // 256)
         self._first: int | None = None  # descriptor of the first process of the PID namespace
         self._first_pid: int | None = None
         self._lock = threading.RLock()
-        # Without a namespace a mark in the environment tells what belongs to this process.
-        self._mark = f"AUTOGRADER_RUN={secrets.token_hex(8)}"
-        command = sandbox.command(argv)
-        if not sandbox.isolated:
-            command.insert(2, self._mark)
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=pass_fds,
-            start_new_session=True,
-            cwd="/",
-        )
-        self.pid = self.process.pid
-        assert self.process.stdin is not None and self.process.stderr is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.write(stdin)
-            self.process.stdin.close()
-        self._drainer = threading.Thread(target=self._drain, name="sandbox-stderr", daemon=True)
+        self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="sandbox-watch", daemon=True)
-        self._drainer.start()
-        self._watcher.start()
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +68,166 @@ class SandboxProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @abc.abstractmethod
+    def poll(self) -> int | None:
+        """None while it runs, else its exit status; 128 + n, or -n, for signal n."""
+
+    @abc.abstractmethod
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end. Raises `subprocess.TimeoutExpired`."""
+
+    @abc.abstractmethod
+    def kill(self, reason: str | None = None) -> None:
+        """Kill it with everything that it started."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Kill it and wait until nothing of it is left. May be called twice."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended through a failure of the grader's, not of its own."""
+        return False
+
+    def complaint(self) -> str:
+        """Why it could not start, in its own words."""
+        return ""
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the program inside, not to what it started."""
+        with contextlib.suppress(OSError):
+            program = self._program()
+            if program is not None:
+                handle = os.pidfd_open(program)
+                try:
+                    # Looked at again now that the number cannot pass to another process any more.
+                    if not self.sandbox.isolated or inner_pid(program) == 1:
+                        signal.pidfd_send_signal(handle, signal.SIGINT)
+                finally:
+                    os.close(handle)
+
+    def members(self) -> list[int]:
+        """Process ids, outside of the sandbox, of everything that runs in it."""
+        first = self._program()
+        return [] if first is None else [first, *descendants(first)]
+
+    def usage(self) -> Usage:
+        """What it uses at this moment."""
+        threads, pages, ticks = 0, 0, 0
+        for pid in self.members():
+            fields = _stat(pid)
+            if fields:
+                threads += int(fields[17])
+                pages += int(fields[21])
+                ticks += sum(int(value) for value in fields[11:15])
+        return Usage(threads, pages * _PAGE, ticks / _CLOCK)
+
+    def proportional_bytes(self) -> int:
+        """Memory of all of its processes, shared pages counted once."""
+        return sum(map(proportional_bytes, self.members()))
+
+    @abc.abstractmethod
+    def _program(self) -> int | None:
+        """The process id of the program inside, if it runs."""
+
+    def _kill_first(self) -> bool:
+        """Kill the first process of the namespace, if it is known; Linux takes the whole namespace down with it."""
+        if self._first is None:
+            return False
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)
+        return True
+
+    def _bury_first(self) -> None:
+        """Wait until the first process is gone, and it goes last."""
+        with self._lock:
+            if self._first is not None:
+                select.select([self._first], [], [], 10)
+                os.close(self._first)
+                self._first = None
+
+    def _watch(self) -> None:
+        while not self._closing.wait(TICK) and self.poll() is None:
+            try:
+                if reason := self._exceeded(self.sandbox.limits):
+                    self.kill(reason)
+            except (OSError, ValueError, IndexError):
+                pass  # a process went while it was looked at
+
+    def _unwatch(self) -> None:
+        self._closing.set()
+        if self._watcher.is_alive() and threading.current_thread() is not self._watcher:
+            self._watcher.join(timeout=10)
+
+    def _exceeded(self, limits: Limits) -> str | None:
+        usage = self.usage()
+        if usage.processes > limits.processes + 8:
+            return f"started more than {limits.processes} processes and threads"
+        if usage.cpu_seconds > limits.cpu_seconds:
+            return f"used more than {limits.cpu_seconds:g} s of processor time"
+        if usage.resident_bytes > limits.memory_bytes and self.proportional_bytes() > limits.memory_bytes:
+            return f"used more than {in_words(limits.memory_bytes)} of memory"
+        for path in (WORK, "/tmp", "/dev/shm") if self.sandbox.isolated else ():
+            seen = f"/proc/{self._program()}/root{path}"
+            # While the sandbox is being made, its root is still ours.
+            if os.stat(seen).st_dev == (os.stat(path).st_dev if os.path.exists(path) else None):  # noqa: PTH110, PTH116
+                continue
+            status = os.statvfs(seen)
+            if status.f_files - status.f_ffree > limits.files:
+                return f"made more than {limits.files} files"
+        return None
+
+
+class SandboxProcess(Watched):
+    """A process in a sandbox, and everything that it starts. Use it as a context manager, or call `close`.
+
+    Args:
+        sandbox: The policy.
+        argv: The program, as the sandbox sees it.
+        pass_fds: Descriptors that it inherits under their numbers.
+        stdin: What it reads from its standard input; a descriptor or bytes.
+        watched: Whether its limits are kept from outside; a zygote has none of its own.
+
+    Raises:
+        SandboxUnavailable: There is no sandbox on this machine.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        stdin: bytes | int = b"",
+        watched: bool = True,
+    ) -> None:
+        super().__init__(sandbox)
+        self._tail: collections.deque[bytes] = collections.deque(maxlen=_TAIL_BYTES // 256)
+        # Without a namespace a mark in the environment tells what belongs to this process.
+        self._mark = f"AUTOGRADER_RUN={secrets.token_hex(8)}"
+        command = sandbox.command(argv)
+        if not sandbox.isolated:
+            command.insert(2, self._mark)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
+            start_new_session=True,
+            cwd="/",
+        )
+        self.pid = self.process.pid
+        if isinstance(stdin, bytes):
+            assert self.process.stdin is not None
+            with contextlib.suppress(OSError):
+                self.process.stdin.write(stdin)
+                self.process.stdin.close()
+        self._drainer = threading.Thread(target=self._drain, name="sandbox-stderr", daemon=True)
+        self._drainer.start()
+        if watched:
+            self._watcher.start()
 
     def poll(self) -> int | None:
         """None while it runs, else its exit status; 128 + n, or -n, for signal n."""
@@ -110,19 +241,6 @@ class SandboxProcess:
         """The end of what it wrote to its standard error, where it says why it could not start."""
         return b"".join(self._tail).decode("utf-8", "replace").strip()
 
-    def interrupt(self) -> None:
-        """Send SIGINT to the program inside, not to what it started."""
-        with contextlib.suppress(OSError):
-            program = self._program()
-            if program is not None:
-                handle = os.pidfd_open(program)
-                try:
-                    # Looked at again now that the number cannot pass to another process any more.
-                    if not self.sandbox.isolated or _inner_pid(program) == 1:
-                        signal.pidfd_send_signal(handle, signal.SIGINT)
-                finally:
-                    os.close(handle)
-
     def kill(self, reason: str | None = None) -> None:
         """Kill it with everything that it started."""
         with self._lock:
@@ -130,10 +248,7 @@ class SandboxProcess:
                 self.reason = reason
             if self.sandbox.isolated:
                 self._find_first()
-                if self._first is not None:
-                    # The kernel takes the whole namespace down with its first process. Bubblewrap outside buries it.
-                    with contextlib.suppress(OSError):
-                        signal.pidfd_send_signal(self._first, signal.SIGKILL)
+                if self._kill_first():  # bubblewrap outside buries it
                     return
             else:
                 self._kill_marked()
@@ -148,42 +263,18 @@ class SandboxProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        with self._lock:
-            if self._first is not None:
-                # Readable when the first process is gone, and it goes last.
-                select.select([self._first], [], [], 10)
-                os.close(self._first)
-                self._first = None
+        self._bury_first()
         if not self.sandbox.isolated:
             self._kill_marked()
         self._drainer.join(timeout=10)
-        if threading.current_thread() is not self._watcher:
-            self._watcher.join(timeout=10)
+        self._unwatch()
         assert self.process.stderr is not None
         if not self._drainer.is_alive():
             self.process.stderr.close()
 
-    def members(self) -> list[int]:
-        """Process ids, outside of the sandbox, of everything that runs in it."""
-        if self.sandbox.isolated:
-            self._find_first()
-            return [] if self._first_pid is None else [self._first_pid, *descendants(self._first_pid)]
-        return [self.pid, *descendants(self.pid)] if self.process.poll() is None else []
-
-    def usage(self) -> Usage:
-        """What it uses at this moment."""
-        threads, pages, ticks = 0, 0, 0
-        for pid in self.members():
-            fields = _stat(pid)
-            if fields:
-                threads += int(fields[17])
-                pages += int(fields[21])
-                ticks += sum(int(value) for value in fields[11:15])
-        return Usage(threads, pages * _PAGE, ticks / _CLOCK)
-
     def _program(self) -> int | None:
         if not self.sandbox.isolated:
-            return self.pid
+            return self.pid if self.process.poll() is None else None
         self._find_first()
         return self._first_pid
 
@@ -192,10 +283,10 @@ class SandboxProcess:
             if self._first_pid is not None or self.process.poll() is not None:
                 return
             for pid in descendants(self.pid):
-                if _inner_pid(pid) == 1:
+                if inner_pid(pid) == 1:
                     with contextlib.suppress(OSError):
                         handle = os.pidfd_open(pid)
-                        if _inner_pid(pid) == 1:
+                        if inner_pid(pid) == 1:
                             self._first, self._first_pid = handle, pid
                         else:
                             os.close(handle)
@@ -225,43 +316,20 @@ class SandboxProcess:
                 chunk = chunk[-_TAIL_BYTES:]
                 self._tail.extend(chunk[start : start + 256] for start in range(0, len(chunk), 256))
 
-    def _watch(self) -> None:
-        while self.process.poll() is None:
-            try:
-                if reason := self._exceeded(self.sandbox.limits):
-                    self.kill(reason)
-            except (OSError, ValueError, IndexError):
-                pass  # a process went while it was looked at
-            time.sleep(TICK)
 
-    def _exceeded(self, limits: Limits) -> str | None:
-        usage = self.usage()
-        if usage.processes > limits.processes + 8:
-            return f"started more than {limits.processes} processes and threads"
-        if usage.cpu_seconds > limits.cpu_seconds:
-            return f"used more than {limits.cpu_seconds:g} s of processor time"
-        if usage.resident_bytes > limits.memory_bytes and self._proportional_bytes() > limits.memory_bytes:
-            return f"used more than {in_words(limits.memory_bytes)} of memory"
-        for path in (WORK, "/tmp", "/dev/shm") if self.sandbox.isolated else ():
-            seen = f"/proc/{self._program()}/root{path}"
-            # While the sandbox is being made, its root is still ours.
-            if os.stat(seen).st_dev == (os.stat(path).st_dev if os.path.exists(path) else None):  # noqa: PTH110, PTH116
-                continue
-            status = os.statvfs(seen)
-            if status.f_files - status.f_ffree > limits.files:
-                return f"made more than {limits.files} files"
-        return None
+def proportional_bytes(pid: int) -> int:
+    """Memory of one process, a page that `n` processes share counted as an `n`th."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return resident_bytes(pid)
 
-    def _proportional_bytes(self) -> int:
-        total = 0
-        for pid in self.members():
-            try:
-                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                total += next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:"))
-            except (OSError, StopIteration):
-                fields = _stat(pid)
-                total += int(fields[21]) * _PAGE if fields else 0
-        return total
+
+def resident_bytes(pid: int) -> int:
+    """Memory of one process, pages that it shares included; 0 if it is gone."""
+    fields = _stat(pid)
+    return int(fields[21]) * _PAGE if fields else 0
 
 
 def in_words(size: int) -> str:
@@ -315,7 +383,7 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def _inner_pid(pid: int) -> int | None:
+def inner_pid(pid: int) -> int | None:
     """The process id that `pid` has in its own PID namespace; None if that is ours, or it is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():

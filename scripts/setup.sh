@@ -1,6 +1,6 @@
 #!/bin/sh
 # Set-up for the Makefile: one line a step; the output of a step is shown only when the step fails.
-# Usage: scripts/setup.sh environment | sandbox | browser
+# Usage: scripts/setup.sh environment | sandbox | browser | database
 set -eu
 cd "$(dirname "$0")/.."
 log=logs/setup.log
@@ -31,12 +31,17 @@ newest_python() {
     exit 1
 }
 
+# Debian keeps the server programs of PostgreSQL off PATH, for it may have several versions.
+has_program() {
+    command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+}
+
 # Install a system package where that can be done without asking; else name it in one line, which is no failure.
 system_package() {
     program=$1
     package=$2
     cost=$3
-    if command -v "$program" >/dev/null 2>&1; then
+    if has_program "$program"; then
         return
     fi
     as_root=none
@@ -49,7 +54,7 @@ system_package() {
         export DEBIAN_FRONTEND=noninteractive
         step "Refreshing the list of system packages" $as_root apt-get update -qq || true
         if step "Installing $package" $as_root apt-get install -qq -y --no-install-recommends "$package" &&
-            command -v "$program" >/dev/null 2>&1; then
+            has_program "$program"; then
             return
         fi
     fi
@@ -64,7 +69,7 @@ environment)
     fi
     step "Installing the course, about 2 GB, some minutes the first time" \
         .venv/bin/python -m pip install --disable-pip-version-check --quiet \
-        -c constraints.txt -e ".[grading,test]"
+        -c constraints.txt -e ".[grading,cluster,test]"
     ;;
 sandbox)
     system_package bwrap bubblewrap "students' code can then only be run without a sandbox"
@@ -72,8 +77,11 @@ sandbox)
 browser)
     system_package chromium chromium "the tests that look at pages in a browser are then skipped"
     ;;
+database)
+    system_package postgres postgresql "the tests of a gradebook in PostgreSQL are then skipped"
+    ;;
 *)
-    echo "usage: scripts/setup.sh environment | sandbox | browser" >&2
+    echo "usage: scripts/setup.sh environment | sandbox | browser | database" >&2
     exit 2
     ;;
 esac

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -100,6 +101,29 @@ def needs_chromium() -> str:
         if program := shutil.which(name):
             return program
     return missing_part("chromium is not installed (apt-get install chromium)")
+
+
+@pytest.fixture(scope="session")
+def needs_postgresql() -> Path:
+    """The test needs the programs of a PostgreSQL server, and its Python client; the folder that holds the programs."""
+    if importlib.util.find_spec("psycopg2") is None:
+        missing_part("psycopg2 is not installed (pip install -e '.[cluster]')")
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        missing_part("setpriv is not installed, and PostgreSQL does not run as root (apt-get install util-linux)")
+    on_path = shutil.which("postgres")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder in folders:
+        if all((folder / name).is_file() for name in ("postgres", "initdb")):
+            return folder
+    return missing_part("PostgreSQL is not installed (apt-get install postgresql)")
+
+
+@pytest.fixture(scope="session")
+def needs_distributed() -> None:
+    """The test needs Dask's scheduler and workers."""
+    if importlib.util.find_spec("distributed") is None:
+        missing_part("distributed is not installed (pip install -e '.[cluster]')")
 
 
 @pytest.fixture(scope="session")

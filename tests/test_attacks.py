@@ -77,10 +77,10 @@ def test_attack_gets_only_what_it_earned_and_learns_nothing(attack: Attack, clas
     assert not found.secrets, f"{attack.tries} It read {found.secrets}."
     assert not found.harm, f"{attack.tries} It {found.harm}."
     assert bool(found.waits) == attack.waits, f"{attack.tries} A person has to look at {found.waits or 'nothing'}."
-    # A flood meets the limit of output first. On a busy machine it piles up in the kernel, or flows slowly, and meets
-    # that of memory or of time. `test_student.py` holds that each limit is told by its own name.
-    flood = {"OutputLimitReached", "TimeLimitReached", "LimitReached", "MemoryError"}
-    accepted = flood if attack.says == "OutputLimitReached" else {attack.says}
+    # A flood of output meets the limit of output or, on a busy machine, another one first: that of time where it flows
+    # slowly, that of memory where the kernel has to hold it. `test_student.py` holds that each is told by its own name.
+    others = {"TimeLimitReached", "MemoryLimitReached", "LimitReached", "MemoryError"}
+    accepted = {attack.says, *others} if attack.says == "OutputLimitReached" else {attack.says}
     assert any(says in found.text for says in accepted), (
         f"Its notebook does not say {attack.says}: {found.text[-2000:]}"
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from quick_class import QuickPool, hand_in, make_class
+from rich.console import Console
 
 from autograder import cli
 
@@ -50,6 +55,82 @@ def test_an_unknown_episode_ends_with_2_and_one_message(course_factory, run, ver
     code, _, said = run(course_factory(), verb, "02-smal")
     assert code == 2
     assert said.startswith("Error: There is no episode '02-smal'.") and "Traceback" not in said
+
+
+@pytest.mark.parametrize("url", ["dask://", "dask://host", "spark://host:1", "host:8786", "dask://a b:1"])
+def test_an_address_of_no_executor_ends_with_2_and_says_what_one_looks_like(course_factory, run, url):
+    code, _, said = run(course_factory(), "grade", "1", "--executor", url)
+    assert code == 2 and "dask://HOST:PORT" in said
+
+
+def test_jobs_are_for_this_machine(course_factory, run):
+    code, _, said = run(course_factory(), "grade", "1", "--executor", "dask://localhost:8786", "--jobs", "2")
+    assert code == 2 and "--jobs is for this machine" in said
+
+
+def test_no_jobs_at_all_is_refused(course_factory, run):
+    assert run(course_factory(), "grade", "1", "--jobs", "0")[0] == 2
+
+
+def test_grading_and_feedback_in_one_go_and_what_is_said_on_the_way(tmp_path, run, monkeypatch):
+    episode = make_class(tmp_path / "course", {"ada": "total = 6", "bob": "total = 7", "[red]": "total = 6"})
+    (hand_in(episode, "cyd", None)).write_text("{")
+    pool = QuickPool(tmp_path / "executed")
+    monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: pool)
+    code, said, _ = run(episode.root, "grade", "1", "--feedback", "--no-sandbox", "--students", "ada,bob,[red],cyd")
+    assert code == 1
+    assert "Grading 01-small: 4 to do" in said and "ada: 2 of 5 points, 3 more wait for a person" in said
+    assert "cyd: not graded." in said and "[red]: 2 of 5" in said
+    assert "3 of 4 submission(s) graded" in said and "3 of them run just now" in said
+    assert "Marks: 1.3 of 5 points so far, on average." in said and "1 could not be graded" in said
+    assert "3 written answer(s) wait for you" in said and "Time by phase" in said
+    assert "total should be 6; yours is 7" in episode.feedback("bob").read_text()
+    assert f"ada: {episode.feedback('ada').relative_to(episode.root)}" in said
+    code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
+    assert code == 1 and "3 of 4 submission(s) graded" in said and "0 of them run just now" in said
+    assert "ada: 2 of 5 points, 3 more wait for a person (unchanged since it was graded)" in said
+
+
+def test_on_a_terminal_a_bar_says_what_is_done_failed_and_left(monkeypatch):
+    drawn = io.StringIO()
+    monkeypatch.setattr(cli, "out", Console(file=drawn, force_terminal=True, width=120, highlight=False))
+    with cli.steps("Grading 01-small", 3) as done:
+        done("ada: 2 of 5 points")
+        done("bob: not graded", failed=True)
+    said = drawn.getvalue()
+    assert "ada: 2 of 5 points" in said and "bob: not graded" in said
+    assert "2 done, 1 failed, 1 left; time left:" in said
+
+
+def test_stopping_says_what_is_done_and_how_to_go_on_and_ends_with_130(tmp_path, run, monkeypatch):
+    episode = make_class(tmp_path / "course", {"ada": "total = 6", "bob": "total = 7", "cyd": "total = 8"})
+    pool = QuickPool(tmp_path / "executed", jobs=1)
+    work = pool.work
+
+    def stopped_at_the_second(job):
+        if job.student == "bob":
+            os.kill(os.getpid(), signal.SIGINT)
+        return work(job)
+
+    pool.work, pool.in_flight = stopped_at_the_second, 1
+    monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: pool)
+    code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
+    assert code == 130
+    assert "of 01-small are graded and recorded" in said and "Go on with the same command" in said
+    assert "ada: 2 of 5 points" in said and "cyd:" not in said
+    again = QuickPool(tmp_path / "executed")
+    monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: again)
+    code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
+    assert code == 0 and again.runs() == ["ada", "bob", "cyd"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_module_is_the_command_too(tmp_path):
+    for module in ("autograder", "autograder.cli"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "grade", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2 and "No course found" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["grade", "1"], ["grade", "all"], ["feedback", "all"], ["export"]])
@@ -106,5 +187,11 @@ def test_help_is_quick_because_it_loads_neither_tensorflow_nor_nbgrader():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "loaded: []" in done.stdout
+    assert (
+        "130"
+        in subprocess.run(
+            [sys.executable, "-m", "autograder", "grade", "--help"], capture_output=True, text=True, check=True
+        ).stdout
+    )
     for verb in ("build", "grade", "feedback", "export", "demo", "doctor", "data"):
         assert f" {verb} " in done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
-from autograder import preprocessors as pre
-from autograder.judge import JudgeLimits
-from autograder.preprocessors import JUDGES, JudgedExecute, JudgePool, RecordMarks
+from autograder import worker as workers
+from autograder.preprocessors import JudgedExecute, RecordMarks
+from autograder.worker import WORKERS
 
 AROUND = [IgnorePattern, ClearMetadataPreprocessor, LimitOutput]
 
@@ -104,10 +103,10 @@ class Course:
 
 
 @pytest.fixture(autouse=True)
-def _judges_of_its_own():
-    """Each test starts its own judges; they need no Keras."""
+def _workers_of_its_own():
+    """Each test starts its own workers; their judges need no Keras."""
     yield
-    JUDGES.close()
+    WORKERS.close()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +195,7 @@ def test_nbgraders_own_record_of_marks_reads_the_same_from_the_cells(course):
 def test_a_grader_that_failed_gives_no_mark_and_says_so(course, monkeypatch):
     here = course()
     here.submit(ANSWERS)
-    monkeypatch.setattr(pre, "open_judge", lambda **options: _dead_judge())
+    monkeypatch.setattr(workers, "open_judge", lambda **options: _dead_judge())
     here.grade()
     assert here.marks()["sum-test"] == (None, True)
     with here.gradebook() as book:
@@ -231,9 +230,9 @@ def test_a_comment_on_a_failure_is_gone_when_the_next_grading_works(course, monk
     here = course()
     here.submit(ANSWERS)
     with monkeypatch.context() as patched:
-        patched.setattr(pre, "open_judge", lambda **options: _dead_judge())
+        patched.setattr(workers, "open_judge", lambda **options: _dead_judge())
         here.grade()
-    JUDGES.close()
+    WORKERS.close()
     here.grade()
     assert here.marks()["sum-test"] == (2, False)
     with here.gradebook() as book:
@@ -252,39 +251,3 @@ def test_late_penalties_are_nbgraders(course):
         submission = book.find_submission("ps", "ada")
         assert submission.total_seconds_late == 24 * 3600
         assert submission.notebooks[0].late_submission_penalty == submission.score == 4
-
-
-def test_a_judge_that_has_imported_more_than_is_needed_will_do():
-    pool, limits = JudgePool(), JudgeLimits()
-    with pool.borrow(sandbox=False, limits=limits, modules=("json",)) as more:
-        pass
-    with pool.borrow(sandbox=False, limits=limits, modules=()) as less:
-        assert less is more
-    with pool.borrow(sandbox=False, limits=limits, modules=("json", "csv")) as other:
-        assert other is not more
-    pool.close()
-
-
-def test_a_judge_that_nobody_borrows_ends():
-    pool = JudgePool(idle_seconds=0.1)
-    with pool.borrow(sandbox=False, limits=JudgeLimits(), modules=()) as judge:
-        judge.begin()
-        assert judge.pid is not None
-    for _ in range(200):
-        if judge.pid is None:
-            break
-        time.sleep(0.05)
-    assert judge.pid is None
-
-
-def test_a_pool_lends_each_judge_to_one_borrower_and_keeps_it_warm():
-    pool, options = JudgePool(), {"sandbox": False, "limits": JudgeLimits(), "modules": ()}
-    with pool.borrow(**options) as first, pool.borrow(**options) as second:
-        assert first is not second
-    with pool.borrow(**options) as again:
-        assert again in (first, second)
-    with pytest.raises(ValueError, match="mine"), pool.borrow(**options) as broken:
-        raise ValueError("mine")
-    assert broken.pid is None
-    pool.close()
-    assert first.pid is None or second.pid is None

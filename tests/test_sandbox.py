@@ -19,7 +19,8 @@ from autograder.errors import CourseError
 from autograder.gate import Meter, Refused
 from autograder.inside import confine
 from autograder.limits import MIB, Limits
-from autograder.sandbox import Sandbox, SandboxUnavailable, copy_handed_in, prove_sandbox, require_sandbox, run_folder
+from autograder.sandbox import Sandbox, SandboxUnavailable, prove_sandbox, require_sandbox, run_folder
+from autograder.staging import stage_submission
 from autograder.watch import SandboxProcess
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -52,7 +53,7 @@ def wait_until(condition, seconds=20):
 @boxed
 def test_every_attempt_to_break_out_fails():
     attempts = prove_sandbox()
-    assert len(attempts) >= 29
+    assert len(attempts) >= 2 * 29
     assert [attempt for attempt in attempts if not attempt.held] == []
 
 
@@ -131,7 +132,7 @@ def test_what_was_handed_in_is_copied_into_a_folder_that_can_be_written(tmp_path
     copy.mkdir()
     (handed_in / "deep" / "file.txt").write_text("mine")
     (handed_in / "deep" / "file.txt").chmod(0o600)
-    copy_handed_in(handed_in, copy, Limits())
+    stage_submission(handed_in, copy)
     code = "p='/work/deep/file.txt'; print(open(p).read()); open(p,'w').write('changed'); print(open(p).read())"
     assert run(Sandbox(files=copy), code).stdout == "mine\nchanged\n"
     assert (copy / "deep" / "file.txt").read_text() == "mine"
@@ -371,33 +372,6 @@ def test_the_gate_refuses_a_message_before_it_has_come_whole(stream):
 
 
 # --- what was handed in ----------------------------------------------------------------------------------------------
-
-
-def test_only_regular_files_are_copied_and_never_a_notebook(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "target"
-    (source / "sub").mkdir(parents=True)
-    target.mkdir()
-    (source / "helper.py").write_text("x = 1")
-    (source / "sub" / "data.csv").write_text("1,2")
-    (source / "01-introduction.ipynb").write_text("hidden tests")
-    (source / "copy.IPYNB").write_text("hidden tests")
-    (source / "link").symlink_to("/etc/passwd")
-    (source / "linked").symlink_to("/etc")
-    os.mkfifo(source / "pipe")
-    left_out = copy_handed_in(source, target, Limits())
-    assert sorted(str(p.relative_to(target)) for p in target.rglob("*")) == ["helper.py", "sub", "sub/data.csv"]
-    assert any("link" in line for line in left_out) and any("pipe" in line for line in left_out)
-
-
-def test_files_beyond_half_of_the_work_folder_are_left_out_and_named(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.mkdir()
-    target.mkdir()
-    (source / "a").write_bytes(bytes(MIB))
-    (source / "b").write_bytes(bytes(3 * MIB))
-    left_out = copy_handed_in(source, target, Limits(work_bytes=4 * MIB))
-    assert [path.name for path in target.iterdir()] == ["a"]
-    assert left_out == ["b: too large together with the others"]
 
 
 def test_a_run_folder_has_a_path_short_enough_for_sockets_wherever_temporary_files_go(tmp_path, monkeypatch):

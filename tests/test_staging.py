@@ -32,6 +32,17 @@ def test_regular_files_are_copied_with_their_folders_and_the_original_stays(subm
     assert {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in submission.rglob("*")} == before
 
 
+def test_folders_without_files_are_kept_and_notebooks_left_behind_where_they_are_of_no_use(submission, tmp_path):
+    (submission / "empty" / "deep").mkdir(parents=True)
+    (submission / "copy.IPYNB").write_text("hidden tests")
+    (submission / ".ipynb_checkpoints").mkdir()
+    (submission / ".ipynb_checkpoints" / "a.txt").touch()
+    staged = stage_submission(submission, tmp_path / "copy", notebooks=False)
+    assert copied(tmp_path / "copy") == ["models/m.keras"]
+    assert (tmp_path / "copy" / "empty" / "deep").is_dir() and not (tmp_path / "copy" / ".ipynb_checkpoints").exists()
+    assert staged.left_out == []
+
+
 def test_links_pipes_and_sockets_are_left_out_and_named(submission, tmp_path):
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "answers.txt").write_text("42")

@@ -13,7 +13,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from autograder.errors import CourseError
 from autograder.limits import MIB, Limits
-from autograder.student import HiddenTimeout, StudentClient
+from autograder.sandbox import Sandbox
+from autograder.student import HiddenTimeout, StudentClient, hidden_folders
+from autograder.zygote import Zygote
 
 pytestmark = pytest.mark.usefixtures("needs_bubblewrap")
 
@@ -45,10 +47,34 @@ def test_cell(source="assert x == 1"):
 test_cell.__test__ = False
 
 
+class Kernels:
+    """Where the kernels of `run` come from: a zygote that all tests share, or None."""
+
+    zygote = None
+
+
+@pytest.fixture(scope="module")
+def shared_zygote(needs_bubblewrap):
+    with Zygote(Sandbox(hidden=tuple(hidden_folders())), modules=()) as zygote:
+        yield zygote
+
+
+@pytest.fixture(autouse=True)
+def kernels(request, shared_zygote):
+    """Kernels are forked, as in grading, but where a test asks for those that are started anew too."""
+    Kernels.zygote = shared_zygote if getattr(request, "param", "warm") == "warm" else None
+    yield Kernels
+    Kernels.zygote = None
+
+
+warm_and_cold = pytest.mark.parametrize("kernels", ["warm", "cold"], indirect=True)
+
+
 def run(*sources, kind=StudentClient, sandbox=True, files=None, nb=None, **limits):
     cells = [new_code_cell(source) if isinstance(source, str) else source for source in sources]
     nb = nb or new_notebook(cells=cells)
     client = kind(nb, limits=Limits(**{**QUICK, **limits}), sandbox=sandbox, data=None, files=files)
+    client.zygote = Kernels.zygote if sandbox else None
     client.execute()
     nbformat.validate(nb)
     return nb.cells, client
@@ -65,6 +91,7 @@ def errors(cell):
 # --- what an honest notebook gets ------------------------------------------------------------------------------------
 
 
+@warm_and_cold
 def test_an_honest_notebook_runs_as_in_jupyter(tmp_path):
     (tmp_path / "mine.py").write_text("value = 41")
     (tmp_path / "random.py").write_text("raise RuntimeError('shadow')")
@@ -162,23 +189,27 @@ def test_the_death_of_a_kernel_is_told_in_its_cell_and_the_next_cell_runs(source
     assert text(cells[2]) == "5" and not errors(cells[0])
 
 
+@warm_and_cold
 def test_killing_everything_in_sight_kills_nothing_that_matters():
     cells, client = run("import os, signal\nos.kill(-1, signal.SIGKILL)", "import os\nos.kill(1, 9); 7")
     assert not any("KernelDied" in errors(cell) for cell in cells) or client._restarts <= 4
     assert text(cells[1]) == "7"
 
 
+@warm_and_cold
 def test_too_much_memory_is_an_error_in_the_cell_and_in_many_processes_the_end_of_the_kernel():
     cells, _ = run(
         "b = bytearray(1 << 30)",
         "import os, time\nfor _ in range(3):\n    if os.fork() == 0: b = bytearray(300 << 20); break\ntime.sleep(60)",
         "1",
     )
-    assert errors(cells[0]) == ["MemoryError"]
+    assert errors(cells[0]) == ["MemoryError", "MemoryLimitReached"]
+    assert "512 MB" in cells[0].outputs[-1].evalue
     assert errors(cells[1]) == ["LimitReached"] and "512 MB of memory" in cells[1].outputs[-1].evalue
     assert text(cells[2]) == "1"
 
 
+@warm_and_cold
 def test_a_fork_bomb_ends_with_its_cell():
     cells, _ = run(
         "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "1", cell_seconds=3, processes=64
@@ -213,6 +244,18 @@ def test_giant_figures_and_swarms_of_outputs_count_as_output(source):
     cells, _ = run(source, "1")
     assert len(str(cells[0].outputs)) < 2 * MIB
     assert text(cells[1]) == "1"
+
+
+def test_an_output_that_is_refused_is_told_also_when_the_kernel_ends_with_it():
+    (cell,), _ = run(
+        "import os, sys\nprint('z' * 30_000_000); sys.stdout.flush()\nimport time; time.sleep(1); os._exit(0)"
+    )
+    assert errors(cell) == ["OutputLimitReached", "KernelDied"]
+
+
+def test_memory_that_runs_out_in_the_kernel_itself_is_told_in_the_cell():
+    (cell,), _ = run("import sys; print('Exception in thread IOPub\\nMemoryError', file=sys.stderr)")
+    assert errors(cell) == ["MemoryLimitReached"]
 
 
 def test_asking_for_input_is_answered_at_once_by_a_clear_error():
@@ -364,6 +407,7 @@ def test_a_test_cell_is_never_run_in_the_student_kernel():
     assert client.replies == [{"status": "ok", "execution_count": 1}] or client.replies[0]["status"] == "ok"
 
 
+@warm_and_cold
 def test_hidden_code_leaves_no_output_and_can_write_the_outbox():
     class Collecting(Judging):
         ask = "print('seen'); open('/outbox', 'w').write(str(z)); z"
@@ -407,8 +451,10 @@ def leftovers():
     return folders, {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-@pytest.mark.parametrize("sandbox", [True, False])
-def test_no_process_no_file_and_no_descriptor_is_left_behind(sandbox):
+@pytest.mark.parametrize(
+    ("kernels", "sandbox"), [("warm", True), ("cold", True), ("cold", False)], indirect=["kernels"]
+)
+def test_no_process_no_file_and_no_descriptor_is_left_behind(kernels, sandbox, shared_zygote):
     daemon = (
         "import os, signal, time\n"
         "if os.fork() == 0:\n"
@@ -421,12 +467,18 @@ def test_no_process_no_file_and_no_descriptor_is_left_behind(sandbox):
     before, descriptors = leftovers(), psutil.Process().num_fds()
     threads = psutil.Process().num_threads()
     run(daemon, "import os; os._exit(1)", "1", sandbox=sandbox)
-    _, children = leftovers()
-    assert children - before[1] == set()
+    assert leftovers()[1] <= before[1] | waiting(shared_zygote)
     assert psutil.Process().num_fds() <= descriptors + 2
     assert psutil.Process().num_threads() <= threads + 2
-    mine = [pid for pid in psutil.pids() if _environment(pid).get("USER") == "student" and _parent_chain_ours(pid)]
-    assert mine == []
+    mine = {pid for pid in psutil.pids() if _environment(pid).get("USER") == "student" and _parent_chain_ours(pid)}
+    assert mine <= waiting(shared_zygote)
+
+
+def waiting(zygote):
+    """The zygote, and the one kernel that it has forked ahead."""
+    members = zygote.process.members()
+    assert len(members) <= 2
+    return set(members)
 
 
 def _environment(pid):

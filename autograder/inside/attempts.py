@@ -55,8 +55,8 @@ def _environment(pid):
 
 
 def see_processes():
-    """See processes outside."""
-    return [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) > 50]  # noqa: PTH208
+    """See processes that are not one's own."""
+    return [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid()]  # noqa: PTH208
 
 
 def signal_parent():
@@ -72,7 +72,10 @@ def trace_parent():
 
 def open_descriptors():
     """Use a descriptor that was left open."""
-    left = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if int(n) > 2]  # noqa: PTH115, PTH208
+    link = Path("/outbox")
+    outbox = link.readlink().name if link.is_symlink() else ""
+    open_now = [n for n in os.listdir("/proc/self/fd") if int(n) > 2 and n != outbox]  # noqa: PTH208
+    left = [os.readlink(f"/proc/self/fd/{n}") for n in open_now]  # noqa: PTH115
     return [name for name in left if not name.startswith("/proc/")]
 
 
@@ -127,7 +130,16 @@ def mount_something():
 
 def new_namespace():
     """Make a user namespace, to be root in it."""
-    return LIBC.unshare(0x10000000) == 0
+    if LIBC.unshare(0x10000000) == 0:
+        return "by unshare"
+    number = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
+    child = -1 if number is None else LIBC.syscall(number, 0x10000000 | 17, 0, 0, 0, 0)
+    if child == 0:
+        os._exit(0)
+    if child > 0:
+        os.waitpid(child, 0)
+        return "by clone"
+    return None
 
 
 def gain_rights():

@@ -2,6 +2,7 @@
 
 Called as `python kernel.py`, with one JSON document on standard input:
 `{"connection": the connection file's content, "sockets": {"shell": descriptor, ...}, "file": where to write it}`.
+The zygote calls `serve` in a process that it has forked.
 
 The grader binds and listens; the kernel gets the listening sockets as open descriptors. So no folder is shared between
 the sandbox and the rest of the machine, and nothing inside can put another socket, or a link, in the place of these.
@@ -10,11 +11,18 @@ the sandbox and the rest of the machine, and nothing inside can put another sock
 import os
 import sys
 
-sys.path[:1] = []  # the folder of this file; a student's folder joins the path when the kernel itself is loaded
+if __name__ == "__main__":
+    sys.path[:1] = []  # the folder of this file; a student's folder joins the path when the kernel itself is loaded
 
-import contextlib  # noqa: E402
-import json  # noqa: E402
-from pathlib import Path  # noqa: E402
+import contextlib
+import json
+from pathlib import Path
+
+# A debugger is half of what a kernel imports, and nobody sits at this one to use it.
+sys.modules["debugpy"] = None
+import ipykernel.debugger  # noqa: E402, F401
+
+del sys.modules["debugpy"]
 
 import zmq  # noqa: E402
 from ipykernel.heartbeat import Heartbeat  # noqa: E402
@@ -53,18 +61,30 @@ class InheritedHeartbeat(Heartbeat):
         self.socket.bind(f"ipc://inherited-{self.port}")
 
 
-if __name__ == "__main__":
-    request = json.loads(sys.stdin.buffer.read())
-    SOCKETS = request["sockets"]
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nowhere, 0)
-    os.close(nowhere)
+SOCKETS = {}
+
+
+def serve(request):
+    """Run the kernel on the sockets that a request names, until it ends.
+
+    Args:
+        request: `connection`, `sockets` and `file`, as said above.
+    """
+    SOCKETS.update(request["sockets"])
     for descriptor in SOCKETS.values():
         os.set_inheritable(descriptor, False)
     connection_file = Path(request["file"])
     connection_file.parent.mkdir(parents=True, exist_ok=True)
     connection_file.write_text(json.dumps(request["connection"]), encoding="utf-8")
-    del request, descriptor, nowhere
     SandboxedKernelApp.launch_instance(
         argv=["-f", str(connection_file), "--HistoryManager.hist_file=:memory:", "--IPKernelApp.parent_handle=0"]
     )
+
+
+if __name__ == "__main__":
+    document = json.loads(sys.stdin.buffer.read())
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    del nowhere
+    serve(document)

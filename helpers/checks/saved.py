@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
+_SECONDS = 180.0  # that a new process may take
 
 
 class FreshProcessError(ImportError):
@@ -161,28 +163,50 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def new_python(arguments: Sequence[str], folder: str, seconds: float) -> tuple[int, str]:
+    """Run `fresh_process.py` in a new Python process.
+
+    Args:
+        arguments: As its `main` takes them.
+        folder: The folder to run in.
+        seconds: How long it may take.
+
+    Returns:
+        The exit code and the last line that the process wrote to stderr.
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", str(_FRESH_PROCESS), *arguments],
+        cwd=folder,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
+
+
+#: How `fresh_process.main` gets a process that has run nothing. A grader that has such processes at hand puts its own
+#: way here, for a new Python needs seconds to import TensorFlow.
+run_fresh: Callable[[Sequence[str], str, float], tuple[int, str]] = new_python
+
+
 @cache
 def _reloaded(path: str, digest: str, pixels: bytes, shape: tuple[int, ...], dtype: str) -> Reloaded | str:
     """Run `fresh_process.py`. Cached by content: the visible and the hidden half of a test share one new process."""
     with tempfile.TemporaryDirectory() as folder:
         images, predictions, report = (Path(folder) / name for name in ("images.npy", "predictions.npy", "report.json"))
         np.save(images, np.frombuffer(pixels, dtype).reshape(shape), allow_pickle=False)
-        command = [sys.executable, "-I", str(_FRESH_PROCESS), path, str(images), str(predictions), str(report)]
+        arguments = [path, str(images), str(predictions), str(report)]
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=180,
-                check=False,
-            )
+            code, last = run_fresh(arguments, folder, _SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise FreshProcessError(f"a new Python process could not be used: {first_line(error)}") from None
         if not report.exists():
-            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise FreshProcessError(f"a new Python process ended before it could load a model: {last[0]}")
+            raise FreshProcessError(
+                f"a new Python process ended before it could load a model: {last or f'exit code {code}'}"
+            )
         told = json.loads(report.read_text(encoding="utf-8"))
         if "error" in told:
             return first_line(told["error"])
