@@ -82,6 +82,69 @@ def build(
 
 
 @app.command()
+def collect(
+    source: Annotated[Path, typer.Argument(help="A zip file from Moodle, Canvas or elsewhere, or a folder.")],
+    episode: Annotated[
+        str | None, typer.Option("--episode", "-e", help="The episode, if all of it belongs to one; else it is found.")
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option("--roster", "-r", help="The class as CSV: a Moodle worksheet, a Canvas gradebook, or your own."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="The zone of times that name none, for example Europe/Berlin.")
+    ] = "UTC",
+    file_times: Annotated[
+        bool, typer.Option("--file-times", help="Take a file's time for that of handing in, where none is known.")
+    ] = False,
+) -> None:
+    """Take in what students handed in: each student's files into submitted/STUDENT/EPISODE/, earlier attempts kept.
+
+    Example: autograder collect download.zip --roster worksheet.csv
+
+    Exit code 0: every file has its place. 1: some could not be matched or were refused; they are listed. 2: nothing was
+    collected.
+    """
+    from autograder import incoming
+    from autograder.course import episodes, find_episode, find_root, load_config
+    from autograder.roster import Roster, read_roster, zone_of
+
+    root = find_root()
+    zone = zone_of(timezone)
+    config = load_config(root)
+    people = read_roster(roster, zone) if roster else None
+    results, refused = incoming.collect(
+        root,
+        source,
+        episodes(root),
+        episode=find_episode(root, episode).name if episode else None,
+        roster=Roster(people) if people is not None else None,
+        config=config,
+        zone=zone,
+        file_times=file_times,
+    )
+    if people:
+        incoming.register(config, people)
+    for one in results:
+        when = f", {one.submitted:%Y-%m-%d %H:%M %Z}" if one.submitted else ""
+        late = ", late" if one.late else ""
+        note = f" ({one.note})" if one.note else ""
+        who = f"{one.student}, {one.episode}{when}{late}" if one.state != "unmatched" else "[red]nobody's[/]"
+        out.print(f"{escape(one.origin)}: {who}: {one.state}{escape(note)}")
+    for each in refused:
+        out.print(f"{escape(each.name)}: [red]refused[/], {escape(each.reason)}")
+    unmatched = [one for one in results if one.state == "unmatched"]
+    out.print(f"{len(results) - len(unmatched)} submission(s) collected.")
+    if unmatched:
+        out.print(
+            f"{len(unmatched)} could not be matched and lie in submitted/{incoming.UNMATCHED}/. Mend the roster or the "
+            "names and collect once more."
+        )
+    if unmatched or refused:
+        raise typer.Exit(1)
+
+
+@app.command()
 def grade(
     episode: EpisodeName,
     students: Annotated[
