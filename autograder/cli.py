@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,15 @@ app = typer.Typer(
 out = Console(highlight=False, soft_wrap=True)
 
 EpisodeName = Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all")]
+
+
+class ExportFormat(StrEnum):
+    """What `autograder export` writes."""
+
+    csv = "csv"
+    canvas = "canvas"
+    moodle = "moodle"
+    gradescope = "gradescope"
 
 
 @app.callback()
@@ -227,14 +237,44 @@ def feedback(
 def export(
     episode: EpisodeName = "all",
     to: Annotated[Path | None, typer.Option("--to", help="The folder to write to; export/ if not given.")] = None,
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="csv, or what Canvas, Moodle or Gradescope reads.")
+    ] = ExportFormat.csv,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="A gradebook that Canvas exported, or a Moodle worksheet: a copy is filled in."),
+    ] = None,
 ) -> None:
-    """Write the marks as CSV: grades.csv (a row a student) and exercises.csv (a row an exercise)."""
-    from autograder.course import find_episodes, find_root
+    """Write the marks: as CSV (grades.csv, a row a student; exercises.csv, a row an exercise), or for another system.
+
+    Example: autograder export 1 --format canvas --into gradebook.csv
+
+    Exit code 0: written. 1: written, but some students are not in the file, or some marks are not complete.
+    """
+    from autograder import gradebooks
+    from autograder.course import find_episodes, find_root, load_config
     from autograder.export import export as write
 
     root = find_root()
-    for path in write(root, find_episodes(root, episode), to):
-        out.print(f"Written: {path}")
+    chosen = find_episodes(root, episode)
+    if kind is ExportFormat.csv:
+        if into is not None:
+            raise CourseError("--into goes with --format canvas or --format moodle.")
+        for path in write(root, chosen, to):
+            say(f"Written: {path}")
+        return
+    if episode == "all" and into is not None:
+        raise CourseError("--into is about one episode; name it.")
+    config, noted = load_config(root), 0
+    for one in chosen:
+        paths, notes = gradebooks.write(kind.value, one, gradebooks.totals(one, config), to or root / "export", into)
+        for path in paths:
+            say(f"Written: {path}")
+        for note in notes:
+            say(f"  {note}")
+        noted += len(notes)
+    if noted:
+        raise typer.Exit(1)
 
 
 @app.command()

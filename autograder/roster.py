@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -97,43 +97,59 @@ def read_roster(path: Path, zone: tzinfo) -> list[Person]:
     Raises:
         CourseError: It cannot be read, lacks a column that tells students apart, or has the same id twice.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
-        raise CourseError(f"The roster {path} cannot be read: {problem.strerror}.") from problem
-    rows = _rows(data)
-    heads = [plain(head) for head in rows[0]] if rows else []
-    places = {
-        wanted: next((heads.index(name) for name in names if name in heads), None) for wanted, names in _COLUMNS.items()
-    }
+    rows = read_table(path)
+    heads = rows[0] if rows else []
+    places = _places(heads)
     if all(places[wanted] is None for wanted in ("student", "email", "number")):
-        columns = ", ".join(rows[0]) if rows else "an empty file"
         raise CourseError(
-            f"The roster {path} has no column that tells students apart. Found: {columns}. "
+            f"The roster {path} has no column that tells students apart. Found: {', '.join(heads) or 'an empty file'}. "
             "Expected one of: student_id, username, SIS Login ID, ID number, email, Identifier, ID."
         )
     people: dict[str, Person] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        found = {w: row[at].strip() if at is not None and at < len(row) else "" for w, at in places.items()}
-        person = _person(found, zone)
-        if person is None:
-            continue
+    for person, _ in people_of(heads, rows[1:], zone):
         if not STUDENT_ID.fullmatch(person.student):
             raise CourseError(
-                f"The roster {path}, line {line}: {person.student!r} cannot be a student id, "
-                "which is the name of a folder. Expected letters, digits and . @ - _ alone."
+                f"The roster {path}: {person.student!r} cannot be a student id, which is the name of a folder. "
+                "Expected letters, digits and . @ - _ alone."
             )
         if person.student in people:
-            raise CourseError(f"The roster {path}, line {line}: the student id {person.student} stands there twice.")
+            raise CourseError(f"The roster {path}: the student id {person.student} stands there twice.")
         people[person.student] = person
     return list(people.values())
 
 
-def _rows(data: bytes) -> list[list[str]]:
-    text = _decoded(data)
+def people_of(
+    heads: Sequence[str], rows: Iterable[list[str]], zone: tzinfo = UTC
+) -> Iterator[tuple[Person, list[str]]]:
+    """The students of a table, each with the row that they stand in; rows that are no student's are left out."""
+    places = _places(heads)
+    for row in rows:
+        found = {w: row[at].strip() if at is not None and at < len(row) else "" for w, at in places.items()}
+        person = _person(found, zone)
+        if person is not None:
+            yield person, row
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, headings first, in whatever encoding and with whatever separator it was written.
+
+    Raises:
+        CourseError: It cannot be read.
+    """
+    try:
+        text = _decoded(path.read_bytes())
+    except OSError as problem:
+        raise CourseError(f"The file {path} cannot be read: {problem.strerror}.") from problem
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))]
+
+
+def _places(heads: Sequence[str]) -> dict[str, int | None]:
+    names = [plain(head) for head in heads]
+    return {
+        wanted: next((names.index(name) for name in known if name in names), None) for wanted, known in _COLUMNS.items()
+    }
 
 
 def _decoded(data: bytes) -> str:
