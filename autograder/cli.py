@@ -92,6 +92,33 @@ def build(
 
 
 @app.command()
+def bundle(
+    episode: EpisodeName = "all",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The zip file to write; export/cnn-course.zip if not given.")
+    ] = None,
+    with_data: Annotated[
+        bool,
+        typer.Option("--with-data", help="Put the images in. CIFAR-10's may not be passed on beyond your class."),
+    ] = False,
+) -> None:
+    """Write a zip file with all that a student needs: notebooks, helpers, requirements, and a page to start from.
+
+    Example: autograder bundle --with-data
+    """
+    from autograder.bundle import bundle as write
+    from autograder.course import find_episodes, find_root
+
+    root = find_root()
+    target = to or root / "export" / "cnn-course.zip"
+    names = write(root, find_episodes(root, episode), target, with_data=with_data)
+    say(f"Written: {target} ({target.stat().st_size / 1e6:.1f} MB, {len(names)} files)")
+    out.print(
+        "Students unpack it and type two commands: `cd cnn-course` and `python start.py`. START-HERE.html says so."
+    )
+
+
+@app.command()
 def collect(
     source: Annotated[Path, typer.Argument(help="A zip file from Moodle, Canvas or elsewhere, or a folder.")],
     episode: Annotated[
