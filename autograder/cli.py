@@ -278,7 +278,7 @@ def export(
 
     Exit code 0: written. 1: written, but some students are not in the file, or some marks are not complete.
     """
-    from autograder import gradebooks
+    from autograder import formats
     from autograder.course import find_episodes, find_root, load_config
     from autograder.export import export as write
 
@@ -294,7 +294,7 @@ def export(
         raise CourseError("--into is about one episode; name it.")
     config, noted = load_config(root), 0
     for one in chosen:
-        paths, notes = gradebooks.write(kind.value, one, gradebooks.totals(one, config), to or root / "export", into)
+        paths, notes = formats.write(kind.value, one, formats.totals(one, config), to or root / "export", into)
         for path in paths:
             say(f"Written: {path}")
         for note in notes:

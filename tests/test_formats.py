@@ -15,7 +15,7 @@ from autograder import cli
 from autograder.build import build, register_assignment
 from autograder.course import find_episode, load_config
 from autograder.errors import CourseError
-from autograder.gradebooks import totals, write
+from autograder.formats import totals, write
 
 #: Students, points of the machine-graded and of the written question, and what being late costs.
 CLASS = {"ada": (2.0, 3.0, 0.0), "grace": (0.0, 1.5, 0.0), "emil": (2.0, None, 0.5)}
