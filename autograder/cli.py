@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from autograder.course import Episode
     from autograder.demo import Comparison, Sample
     from autograder.grade import Grading, StudentResult
+    from autograder.likeness import Pair
 
 app = typer.Typer(
     help="Build, grade and hand back the exercises of the image classification course.",
@@ -40,6 +42,15 @@ app = typer.Typer(
 out = Console(highlight=False, soft_wrap=True)
 
 EpisodeName = Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all")]
+
+
+class ExportFormat(StrEnum):
+    """What `autograder export` writes."""
+
+    csv = "csv"
+    canvas = "canvas"
+    moodle = "moodle"
+    gradescope = "gradescope"
 
 
 @app.callback()
@@ -111,6 +122,96 @@ def lint(
 
 
 @app.command()
+def bundle(
+    episode: EpisodeName = "all",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The zip file to write; export/cnn-course.zip if not given.")
+    ] = None,
+    with_data: Annotated[
+        bool,
+        typer.Option("--with-data", help="Put the images in. CIFAR-10's may not be passed on beyond your class."),
+    ] = False,
+) -> None:
+    """Write a zip file with all that a student needs: notebooks, helpers, requirements, and a page to start from.
+
+    Example: autograder bundle --with-data
+    """
+    from autograder.bundle import bundle as write
+    from autograder.course import find_episodes, find_root
+
+    root = find_root()
+    target = to or root / "export" / "cnn-course.zip"
+    names = write(root, find_episodes(root, episode), target, with_data=with_data)
+    say(f"Written: {target} ({target.stat().st_size / 1e6:.1f} MB, {len(names)} files)")
+    out.print(
+        "Students unpack it and type two commands: `cd cnn-course` and `python start.py`. START-HERE.html says so."
+    )
+
+
+@app.command()
+def collect(
+    source: Annotated[Path, typer.Argument(help="A zip file from Moodle, Canvas or elsewhere, or a folder.")],
+    episode: Annotated[
+        str | None, typer.Option("--episode", "-e", help="The episode, if all of it belongs to one; else it is found.")
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option("--roster", "-r", help="The class as CSV: a Moodle worksheet, a Canvas gradebook, or your own."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="The zone of times that name none, for example Europe/Berlin.")
+    ] = "UTC",
+    file_times: Annotated[
+        bool, typer.Option("--file-times", help="Take a file's time for that of handing in, where none is known.")
+    ] = False,
+) -> None:
+    """Take in what students handed in: each student's files into submitted/STUDENT/EPISODE/, earlier attempts kept.
+
+    Example: autograder collect download.zip --roster worksheet.csv
+
+    Exit code 0: every file has its place. 1: some could not be matched or were refused; they are listed. 2: nothing was
+    collected.
+    """
+    from autograder import incoming
+    from autograder.course import episodes, find_episode, find_root, load_config
+    from autograder.roster import Roster, read_roster, zone_of
+
+    root = find_root()
+    zone = zone_of(timezone)
+    config = load_config(root)
+    people = read_roster(roster, zone) if roster else None
+    results, refused = incoming.collect(
+        root,
+        source,
+        episodes(root),
+        episode=find_episode(root, episode).name if episode else None,
+        roster=Roster(people) if people is not None else None,
+        config=config,
+        zone=zone,
+        file_times=file_times,
+    )
+    if people:
+        incoming.register(config, people)
+    for one in results:
+        when = f", {one.submitted:%Y-%m-%d %H:%M %Z}" if one.submitted else ""
+        late = ", late" if one.late else ""
+        note = f" ({one.note})" if one.note else ""
+        who = f"{one.student}, {one.episode}{when}{late}" if one.state != "unmatched" else "[red]nobody's[/]"
+        out.print(f"{escape(one.origin)}: {who}: {one.state}{escape(note)}")
+    for each in refused:
+        out.print(f"{escape(each.name)}: [red]refused[/], {escape(each.reason)}")
+    unmatched = [one for one in results if one.state == "unmatched"]
+    out.print(f"{len(results) - len(unmatched)} submission(s) collected.")
+    if unmatched:
+        out.print(
+            f"{len(unmatched)} could not be matched and lie in submitted/{incoming.UNMATCHED}/. Mend the roster or the "
+            "names and collect once more."
+        )
+    if unmatched or refused:
+        raise typer.Exit(1)
+
+
+@app.command()
 def grade(
     episode: EpisodeName,
     students: Annotated[
@@ -175,6 +276,13 @@ def grade(
         raise typer.Exit(1)
 
 
+def much_alike(episode: Episode) -> list[Pair]:
+    """The pairs for the class report; looked for only where the report is written anew."""
+    from autograder.likeness import pairs_of
+
+    return pairs_of(episode)
+
+
 def grade_one(grading: Grading) -> list[StudentResult]:
     """Grade one episode with a bar, a summary and a class report."""
     from autograder.grade import Stopped
@@ -196,7 +304,13 @@ def grade_one(grading: Grading) -> list[StudentResult]:
         )
         raise typer.Exit(130) from None
     results.sort(key=lambda result: result.student)
-    page = write_report(root / "export" / name / "report.html", name, results, sandbox=grading.sandbox)
+    page = write_report(
+        root / "export" / name / "report.html",
+        name,
+        results,
+        sandbox=grading.sandbox,
+        alike=lambda: much_alike(grading.episode),
+    )
     for line in summary(results, time.monotonic() - began):
         say(line)
     say(f"Class report: {page.relative_to(root)}")
@@ -248,14 +362,44 @@ def feedback_one(episode: Episode, students: list[str], jobs: int | None) -> int
 def export(
     episode: EpisodeName = "all",
     to: Annotated[Path | None, typer.Option("--to", help="The folder to write to; export/ if not given.")] = None,
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="csv, or what Canvas, Moodle or Gradescope reads.")
+    ] = ExportFormat.csv,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="A gradebook that Canvas exported, or a Moodle worksheet: a copy is filled in."),
+    ] = None,
 ) -> None:
-    """Write the marks as CSV: grades.csv (a row a student) and exercises.csv (a row an exercise)."""
-    from autograder.course import find_episodes, find_root
+    """Write the marks: as CSV (grades.csv, a row a student; exercises.csv, a row an exercise), or for another system.
+
+    Example: autograder export 1 --format canvas --into gradebook.csv
+
+    Exit code 0: written. 1: written, but some students are not in the file, or some marks are not complete.
+    """
+    from autograder import formats
+    from autograder.course import find_episodes, find_root, load_config
     from autograder.export import export as write
 
     root = find_root()
-    for path in write(root, find_episodes(root, episode), to):
-        out.print(f"Written: {path}")
+    chosen = find_episodes(root, episode)
+    if kind is ExportFormat.csv:
+        if into is not None:
+            raise CourseError("--into goes with --format canvas or --format moodle.")
+        for path in write(root, chosen, to):
+            say(f"Written: {path}")
+        return
+    if episode == "all" and into is not None:
+        raise CourseError("--into is about one episode; name it.")
+    config, noted = load_config(root), 0
+    for one in chosen:
+        paths, notes = formats.write(kind.value, one, formats.totals(one, config), to or root / "export", into)
+        for path in paths:
+            say(f"Written: {path}")
+        for note in notes:
+            say(f"  {note}")
+        noted += len(notes)
+    if noted:
+        raise typer.Exit(1)
 
 
 @app.command()

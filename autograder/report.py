@@ -1,151 +1,113 @@
-"""The class report: one page with every student's marks, for the instructor who has just graded."""
+"""The class report: one page about one episode, for the instructor who has just graded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean, median
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment
+from autograder.grade import StudentResult
+from autograder.jobs import PHASES, digest
 
-from autograder.grade import Mark, StudentResult
-from autograder.jobs import PHASES
+if TYPE_CHECKING:
+    from autograder.likeness import Pair
 
-PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ episode }}: class report</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto; max-width: 80rem;
-         padding: 0 1rem; }
-  h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-  p.when { color: #555; margin-top: 0; }
-  .warning { border-left: .4rem solid #d55e00; background: #fdf1e8; padding: .6rem 1rem; }
-  .scroll { overflow-x: auto; }
-  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-  th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd; text-align: center; vertical-align: bottom; }
-  th:first-child, td:first-child { text-align: left; white-space: nowrap; }
-  thead th { font-weight: 600; border-bottom: 2px solid #888; }
-  tfoot td { border-top: 2px solid #888; border-bottom: 0; color: #444; }
-  .full { background: #d9ecf7; } .part { background: #fbf3d0; } .none { background: #fff; color: #8a3b00; }
-  .wait { color: #555; font-style: italic; } .fail { background: #d55e00; color: #fff; font-weight: 600; }
-  li { margin-bottom: .3rem; }
-</style>
-</head>
-<body>
-<h1>{{ episode }}: class report</h1>
-<p class="when">{{ results | length }} submission{{ "" if results | length == 1 else "s" }}, written {{ when }}.</p>
-{% if not sandbox %}
-<p class="warning"><strong>Graded without the sandbox.</strong> Students' code ran with the rights of the person who
-graded: it could read and change whatever that person can. Do not trust these marks further than you trust the code.</p>
-{% endif %}
-<div class="scroll">
-<table>
-<thead><tr><th scope="col">Student</th>
-{% for exercise in exercises %}
-<th scope="col">{{ exercise.exercise | replace("-test", "") }}<br>({{ "%g" | format(exercise.max_score) }})</th>
-{% endfor %}
-<th scope="col">so far</th><th scope="col">waiting</th></tr></thead>
-<tbody>
-{% for result in results %}
-<tr><td>{{ result.student }}</td>
-{% if result.problem %}
-<td class="fail" colspan="{{ exercises | length + 2 }}">not graded, see below</td>
-{% else %}
-{% for mark in result.marks %}
-{% if mark.state == "grader failed" %}<td class="fail">grader failed</td>
-{% elif mark.state == "needs manual grading" %}<td class="wait">to grade</td>
-{% else %}
-<td class="{{ "full" if mark.score >= mark.max_score else "part" if mark.score > 0 else "none" }}">
-{{ "%g" | format(mark.score) }}</td>
-{% endif %}
-{% endfor %}
-<td><strong>{{ "%g" | format(result.score) }}</strong></td><td>{{ "%g" | format(result.waiting) }}</td>
-{% endif %}
-</tr>
-{% endfor %}
-</tbody>
-{% if graded %}
-<tfoot><tr><td>mean of {{ graded | length }}</td>
-{% for exercise in exercises %}<td>{{ means[loop.index0] }}</td>
-{% endfor %}<td>{{ mean }}</td><td></td></tr></tfoot>
-{% endif %}
-</table>
-</div>
-<p>Blue: full points. Yellow: some. “To grade”: a written answer that waits for a person; open it in Formgrader.</p>
-{% if troubled %}
-<h2>What needs a person</h2>
-<ul>
-{% for result in troubled %}
-{% if result.problem %}<li><strong>{{ result.student }}</strong> was not graded: {{ result.problem }}</li>{% endif %}
-{% for mark in result.failures %}
-<li><strong>{{ result.student }}</strong>, {{ mark.exercise }}: the grader failed.
-{{ mark.message or "The reason is in logs/autograder.jsonl." }} No points were taken off; grade it again or by
-hand.</li>
-{% endfor %}
-{% endfor %}
-</ul>
-{% endif %}
-{% if lost %}
-<h2>Why points are missing</h2>
-<ul>
-{% for result, mark in lost %}
-<li><strong>{{ result.student }}</strong>, {{ mark.exercise | replace("-test", "") }}: {{ mark.message }}</li>
-{% endfor %}
-</ul>
-{% endif %}
-{% if repaired %}
-<h2>What was repaired</h2>
-<ul>
-{% for result in repaired %}
-{% for repair in result.repairs %}<li><strong>{{ result.student }}</strong>: {{ repair }}</li>
-{% endfor %}
-{% endfor %}
-</ul>
-{% endif %}
-</body>
-</html>
-""")
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+#: Failed checks that are listed, the most frequent first.
+MOST_FAILURES = 15
 
 
-def write_report(path: Path, episode: str, results: Sequence[StudentResult], *, sandbox: bool = True) -> Path:
+@dataclass(frozen=True)
+class Failure:
+    """A check that failed for some students, with what it said to the first of them."""
+
+    exercise: str
+    message: str
+    students: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture for the page: SVG in base64, and what it shows in words."""
+
+    svg: str
+    alt: str
+
+
+def write_report(
+    path: Path,
+    episode: str,
+    results: Sequence[StudentResult],
+    *,
+    sandbox: bool = True,
+    alike: Callable[[], Sequence[Pair]] = tuple,
+) -> Path:
     """Write the class report of one episode as a web page that needs nothing but itself.
+
+    A page that says all this already stays as it is: what draws it is not even loaded then.
 
     Args:
         path: The file to write.
         episode: The episode's name.
         results: One for each student.
         sandbox: Whether students' code ran in the sandbox; the page warns if not.
+        alike: Finds the pairs of submissions that are much alike.
 
     Returns:
         The path.
     """
+    stamp = digest(episode, sandbox, [_said(result) for result in results])
+    if path.is_file() and f'content="{stamp}"' in path.read_text(encoding="utf-8"):
+        return path
+    from jinja2 import Environment, FileSystemLoader
+
+    from autograder.itemanalysis import analyse
+
+    templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pairs = alike()
     graded = [result for result in results if result.marks]
-    exercises = graded[0].marks if graded else ()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = PAGE.render(
+    attention, failures = who_needs_a_person(results), common_failures(results)
+    repaired = [result for result in results if result.repairs]
+    parts = [("overview", "Overview"), ("attention", "Who needs you"), ("marks", "Marks"), ("exercises", "Exercises")]
+    parts += [("failed", "What went wrong most"), ("alike", "Much alike"), ("repaired", "What was repaired")]
+    there = {
+        "attention": attention,
+        "exercises": graded,
+        "failed": failures,
+        "alike": pairs,
+        "repaired": repaired,
+    }
+    page = templates.get_template("report.html").render(
         episode=episode,
         results=results,
-        exercises=exercises,
-        graded=graded,
-        means=[mean([result.marks[at] for result in graded]) for at in range(len(exercises))],
-        mean=f"{sum(result.score for result in graded) / max(1, len(graded)):.1f}",
-        troubled=[result for result in results if result.needs_a_person],
-        repaired=[result for result in results if result.repairs],
-        lost=[
-            (result, mark)
-            for result in results
-            for mark in result.marks
-            if mark.state == "marked" and mark.message and (mark.score or 0) < mark.max_score
-        ],
+        parts=[part for part in parts if there.get(part[0], True)],
+        cards=cards(results),
+        histogram=histogram(graded),
+        attention=attention,
+        exercises=graded[0].marks if graded else (),
+        analysis=analyse(results),
+        failures=failures,
+        alike=pairs,
+        stamp=stamp,
+        repaired=repaired,
         sandbox=sandbox,
         when=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
-    path.write_text(page, encoding="utf-8")
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(page, encoding="utf-8")
+    return unfinished.replace(path)
+
+
+def _said(result: StudentResult) -> dict[str, object]:
+    """What the page says of a student: everything but when and how fast it was found out."""
+    return {name: value for name, value in asdict(result).items() if name not in ("fresh", "seconds", "phases")}
 
 
 def summary(results: Sequence[StudentResult], seconds: float) -> list[str]:
@@ -180,7 +142,82 @@ def summary(results: Sequence[StudentResult], seconds: float) -> list[str]:
     return lines
 
 
-def mean(marks: Sequence[Mark]) -> str:
-    """The mean of the marks that are there; a dash when none is."""
-    scores = [mark.score for mark in marks if mark.score is not None]
-    return f"{sum(scores) / len(scores):.1f}" if scores else "–"
+def cards(results: Sequence[StudentResult]) -> list[tuple[str, str]]:
+    """The figures at the top of the page, each with its name."""
+    graded = [result for result in results if result.marks]
+    found = [("submissions", str(len(results)))]
+    if graded:
+        scores = [result.score for result in graded]
+        most = graded[0].max_score
+        found += [("mean so far", f"{mean(scores):.1f} of {most:g}"), ("median so far", f"{median(scores):g}")]
+    waiting = sum(mark.state == "needs manual grading" for result in results for mark in result.marks)
+    found += [
+        ("written answers to grade", str(waiting)),
+        ("repaired", str(sum(bool(result.repairs) for result in results))),
+        ("need a person", str(sum(result.needs_a_person for result in results))),
+    ]
+    seconds = [result.seconds for result in results if result.seconds]
+    if seconds:
+        found.append(("time a submission", f"{median(seconds):.1f} s"))
+    return found
+
+
+def who_needs_a_person(results: Sequence[StudentResult]) -> list[tuple[str, str]]:
+    """The students whom somebody has to see to, each with the reason."""
+    found = []
+    for result in results:
+        if result.problem:
+            found.append((result.student, f"not graded. {result.problem}"))
+        for mark in result.failures:
+            why = (mark.message or "The reason is in logs/autograder.jsonl").rstrip(".")
+            found.append(
+                (
+                    result.student,
+                    f"{mark.exercise}: the grader failed. {why}. No points were taken off; grade it again or by hand.",
+                )
+            )
+    for result in results:
+        machine = [mark for mark in result.marks if not mark.written and mark.state == "marked"]
+        if machine and not any(mark.score for mark in machine):
+            untouched = all("not attempted yet" in mark.message for mark in machine if mark.message)
+            found.append((result.student, "no points yet" + (": nothing was attempted" if untouched else "")))
+    return found
+
+
+def common_failures(results: Sequence[StudentResult]) -> list[Failure]:
+    """The checks that failed, the most frequent first; messages that differ in numbers alone count as one."""
+    found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    for result in results:
+        for mark in result.marks:
+            if mark.state == "marked" and mark.message and (mark.score or 0) < mark.max_score:
+                key = (mark.exercise, re.sub(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", "#", mark.message))
+                found.setdefault(key, (mark.message, []))[1].append(result.student)
+    failures = [Failure(name, message, tuple(students)) for (name, _), (message, students) in found.items()]
+    return sorted(failures, key=lambda one: -len(one.students))[:MOST_FAILURES]
+
+
+def histogram(graded: Sequence[StudentResult]) -> Figure | None:
+    """The distribution of points so far; None where nobody has any marks."""
+    if not graded:
+        return None
+    import numpy as np
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
+
+    most, scores = graded[0].max_score, [result.score for result in graded]
+    edges = np.linspace(0, max(most, 1), 11)
+    counts, _ = np.histogram(scores, edges)
+    figure = Canvas(figsize=(6.4, 2.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color="#0072b2", edgecolor="white")
+    axes.set(xlabel="points so far", ylabel="students", xlim=(0, edges[-1]))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    bars = ", ".join(
+        f"{count} from {low:g} to {high:g}" for count, low, high in zip(counts, edges, edges[1:], strict=False) if count
+    )
+    return Figure(base64.b64encode(drawn.getvalue()).decode(), f"Bar chart of points. Students: {bars}.")

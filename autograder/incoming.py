@@ -1,0 +1,596 @@
+"""Collecting: from what a learning management system hands out, or a folder, to `submitted/STUDENT/EPISODE/`.
+
+What comes in was packed by strangers. It is unpacked into a scratch folder inside `submitted/`, file by file within
+bounds, never through a link or a path that leads elsewhere. Then every file is one student's, or is listed as nobody's:
+
+- the newest attempt takes its place in `submitted/`, an older one goes to `submitted/.attempts/STUDENT/EPISODE/`;
+- what cannot be matched goes to `submitted/.unmatched/`, and the run ends with 1.
+
+The content of a file is never changed. Neither folder that begins with a dot is graded.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.plugins import FileNameCollectorPlugin
+from nbgrader.utils import parse_utc
+from traitlets.config import Config
+
+from autograder.course import Episode, find_episode
+from autograder.errors import CourseError
+from autograder.roster import STUDENT_ID, Person, Roster, plain
+from autograder.runlog import event
+from autograder.staging import MAX_FILE_BYTES, plain_name, read_regular_file
+
+State = Literal["new", "newer", "older attempt", "unchanged", "unmatched"]
+
+#: Bounds of one download: a large class, each member with a notebook and a saved model.
+MAX_ENTRIES = 100_000
+MAX_BYTES = 20 * 2**30
+#: A member that unpacks to more than this many times its size in the archive, and to more than a MB, is a zip bomb.
+MAX_RATIO = 200
+
+ATTEMPTS, UNMATCHED = ".attempts", ".unmatched"
+_TIMESTAMP = "timestamp.txt"
+_NOISE = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints")
+
+# Moodle, 'Download all submissions', with a folder for each student or without.
+_MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_(?P<file>.*))?", re.S)
+# Canvas, 'Download submissions': lastfirst[_LATE]_user_submission_file, with -2 and so on for a later attempt.
+_CANVAS = re.compile(r"(?P<name>[^_]+?)(?P<late>_LATE)?_(?P<number>\d+)_(?P<submission>\d+)_(?P<file>.+)", re.S)
+# Blackboard's grade centre.
+_BLACKBOARD = re.compile(
+    r".+_(?P<number>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<file>.+)|(?P<about>\.txt))", re.S
+)
+_ATTEMPT_SUFFIX = re.compile(r"(?P<stem>.+?)(?:-(?P<canvas>\d{1,3})| ?\((?P<browser>\d{1,3})\))?(?P<ending>\.[^.]+)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file that came in.
+
+    Attributes:
+        name: Its path in the archive or folder.
+        file: Where it lies now.
+        modified: When it was last changed, if that is known.
+    """
+
+    name: PurePosixPath
+    file: Path
+    modified: datetime | None
+
+
+@dataclass
+class Upload:
+    """What one student handed in at one time.
+
+    Attributes:
+        origin: Its place in the download, for people.
+        claims: Ids, numbers or names of whose it is, the surest first.
+        files: What it holds, by the path that each file had on the student's side.
+        attempt: Counts the attempts, where the download tells.
+        submitted: When it was handed in, where the download tells.
+        late: Whether the system marked it as late.
+        about: Where the names of this download come from: `Moodle`, `Canvas`, `Blackboard`, `nbgrader` or `names`.
+    """
+
+    origin: str
+    claims: tuple[str, ...]
+    about: str
+    files: dict[PurePosixPath, Entry] = field(default_factory=dict)
+    attempt: int = 0
+    submitted: datetime | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of one upload.
+
+    Attributes:
+        origin: Its place in the download.
+        state: `new`, `newer` (it took an earlier one's place), `older attempt`, `unchanged` or `unmatched`.
+        student: Whose it is; empty if unmatched.
+        episode: Which episode it answers; empty if that is not known.
+        place: Where it lies now.
+        submitted: When it was handed in, if that is known.
+        late: Whether the system marked it as late.
+        note: Why it is unmatched, or what else a person should know.
+    """
+
+    origin: str
+    state: State
+    student: str = ""
+    episode: str = ""
+    place: Path | None = None
+    submitted: datetime | None = None
+    late: bool = False
+    note: str = ""
+
+
+@dataclass
+class Refused:
+    """A file that was not taken from the download, and why."""
+
+    name: str
+    reason: str
+
+
+def collect(
+    root: Path,
+    source: Path,
+    episodes: Sequence[Episode],
+    *,
+    episode: str | None = None,
+    roster: Roster | None = None,
+    config: Config | None = None,
+    zone: tzinfo = UTC,
+    file_times: bool = False,
+) -> tuple[list[Collected], list[Refused]]:
+    """Take in what students handed in.
+
+    Args:
+        root: The course folder.
+        source: A zip file, a folder or a single notebook.
+        episodes: The episodes of the course, to tell from a notebook which one it answers.
+        episode: The episode, where all of it belongs to one.
+        roster: The class; without one, ids come from the names in the download.
+        config: nbgrader's configuration; `c.FileNameCollectorPlugin.named_regexp` in it is tried before anything else.
+        zone: The time zone of times that name none.
+        file_times: Take the time of a file for the time of handing in, where nothing better is known.
+
+    Returns:
+        What became of each upload, and the files that were not taken at all.
+
+    Raises:
+        CourseError: The source cannot be read, or is refused as a whole.
+    """
+    submitted = root / "submitted"
+    submitted.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".incoming-", dir=submitted) as scratch:
+        refused: list[Refused] = []
+        entries = list(_unpack(source, Path(scratch), refused, zone))
+        if not entries and not refused:
+            raise CourseError(f"{source} holds no files. Expected a zip file or a folder with students' notebooks.")
+        known = Path(scratch, "ordered")
+        results = []
+        for upload in _ordered(_uploads(entries, episodes, config, zone), file_times):
+            results.append(_settle(upload, submitted, episodes, episode, roster, known))
+    for one in results:
+        event(
+            "collected",
+            root=root,
+            origin=one.origin,
+            state=one.state,
+            student=one.student,
+            episode=one.episode,
+            submitted=one.submitted.isoformat() if one.submitted else None,
+            late=one.late,
+            note=one.note,
+        )
+    return results, refused
+
+
+def register(config: Config, people: Sequence[Person]) -> None:
+    """Put the class into nbgrader's gradebook, names and addresses included; marks are not touched."""
+    with Gradebook(CourseDirectory(config=config).db_url) as gradebook:
+        for person in people:
+            known = {"first_name": person.first, "last_name": person.last, "email": person.email}
+            known = {name: value for name, value in known.items() if value}
+            if person.number:
+                known["lms_user_id"] = person.number
+            gradebook.update_or_create_student(person.student, **known)
+
+
+# --- unpacking -------------------------------------------------------------------------------------------------------
+
+
+def _unpack(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -> Iterator[Entry]:
+    if source.is_dir():
+        found = _from_folder(source, scratch, refused)
+    elif zipfile.is_zipfile(source):
+        found = _from_zip(source, scratch, refused, zone)
+    elif source.is_file() and source.suffix == ".ipynb":
+        found = iter([_copied(source, PurePosixPath(source.name), scratch, 0)])
+    elif source.exists():
+        raise CourseError(f"{source} is no zip file, folder or notebook. Expected one of these.")
+    else:
+        raise CourseError(f"{source} is not there. Expected a zip file, a folder or a notebook.")
+    for entry in found:
+        if entry.name.suffix.lower() == ".zip" and zipfile.is_zipfile(entry.file):
+            inner = scratch / f"inside-{entry.file.name}"
+            inner.mkdir()
+            stem = entry.name.with_suffix("")
+            for each in _from_zip(entry.file, inner, refused, zone):
+                name = stem / _without_single_folder(each.name, stem)
+                yield Entry(name, each.file, each.modified or entry.modified)
+        else:
+            yield entry
+
+
+def _without_single_folder(name: PurePosixPath, stem: PurePosixPath) -> PurePosixPath:
+    """A zip often holds one folder of its own name; the files then lie one level too deep."""
+    return PurePosixPath(*name.parts[1:]) if len(name.parts) > 1 and name.parts[0] == stem.name else name
+
+
+def _from_folder(source: Path, scratch: Path, refused: list[Refused]) -> Iterator[Entry]:
+    total = number = 0
+    for folder, names, files in os.walk(source):
+        names[:] = sorted(n for n in names if n not in _NOISE)
+        for name in list(names):
+            if (Path(folder) / name).is_symlink():
+                refused.append(Refused(str(Path(folder, name).relative_to(source)), "a link to another place"))
+                names.remove(name)
+        for name in sorted(files):
+            path = Path(folder) / name
+            inside = PurePosixPath(path.relative_to(source).as_posix())
+            if name in _NOISE:
+                continue
+            try:
+                number += 1
+                entry = _copied(path, inside, scratch, number)
+            except CourseError as problem:
+                refused.append(Refused(str(inside), str(problem)))
+                continue
+            total += entry.file.stat().st_size
+            if number > MAX_ENTRIES or total > MAX_BYTES:
+                raise CourseError(f"{source} holds more than {MAX_ENTRIES} files or {MAX_BYTES >> 30} GB.")
+            yield entry
+
+
+def _copied(path: Path, name: PurePosixPath, scratch: Path, number: int) -> Entry:
+    target = scratch / f"file-{number}"
+    target.write_bytes(read_regular_file(path, MAX_FILE_BYTES))
+    return Entry(name, target, datetime.fromtimestamp(path.stat().st_mtime, UTC))
+
+
+def _from_zip(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -> Iterator[Entry]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = [each for each in archive.infolist() if not each.is_dir()]
+            if len(members) > MAX_ENTRIES or sum(each.file_size for each in members) > MAX_BYTES:
+                raise CourseError(
+                    f"{source} is refused: it would unpack to {len(members)} files with "
+                    f"{sum(each.file_size for each in members) / 2**30:.1f} GB. At most {MAX_ENTRIES} files and "
+                    f"{MAX_BYTES >> 30} GB are taken."
+                )
+            for number, member in enumerate(members):
+                name = _name_of(member)
+                parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+                if any(part in _NOISE for part in parts):
+                    continue
+                if reason := _refusal(member, name, parts):
+                    refused.append(Refused(plain_name(name), reason))
+                    continue
+                target = scratch / f"member-{number}"
+                if reason := _extract(archive, member, target):
+                    refused.append(Refused(plain_name(name), reason))
+                    continue
+                yield Entry(PurePosixPath(*parts), target, _time_of(member, zone))
+    except (zipfile.BadZipFile, EOFError, OSError) as problem:
+        raise CourseError(
+            f"{source} cannot be unpacked: {problem}. Was the download broken off? Fetch it again."
+        ) from problem
+
+
+def _name_of(member: zipfile.ZipInfo) -> str:
+    """The member's name; without the UTF-8 mark `zipfile` takes it for code page 437, which hardly anybody means."""
+    if member.flag_bits & 0x800:
+        return member.filename
+    raw = member.filename.encode("cp437", "replace")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return member.filename
+
+
+def _refusal(member: zipfile.ZipInfo, name: str, parts: Sequence[str]) -> str:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if not parts or name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
+        return "its path leads out of the archive"
+    if kind not in (0, stat.S_IFREG):
+        return "not a regular file"
+    if member.flag_bits & 0x1:
+        return "it is encrypted"
+    if member.file_size > MAX_FILE_BYTES:
+        return f"{member.file_size / 2**20:.0f} MB; at most {MAX_FILE_BYTES / 2**20:.0f} MB are taken"
+    if member.file_size > 2**20 and member.file_size > MAX_RATIO * max(1, member.compress_size):
+        times = member.file_size / max(1, member.compress_size)
+        return f"it would unpack to {times:.0f} times its size, as a zip bomb does"
+    if len(parts) > 20 or any(len(part.encode()) > 255 for part in parts):
+        return "its path is too long"
+    return ""
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> str:
+    """Unpack one member; say what is wrong, if anything.
+
+    `zipfile` stops at the size that the archive states, and compares checksums at the end.
+    """
+    try:
+        with archive.open(member) as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as problem:
+        target.unlink(missing_ok=True)
+        return f"it is damaged ({problem})"
+    return ""
+
+
+def _time_of(member: zipfile.ZipInfo, zone: tzinfo) -> datetime | None:
+    try:
+        return datetime(*member.date_time, tzinfo=zone) if member.date_time[0] > 1980 else None
+    except ValueError:
+        return None
+
+
+# --- whose is it? ----------------------------------------------------------------------------------------------------
+
+
+def _uploads(
+    entries: Sequence[Entry], episodes: Sequence[Episode], config: Config | None, zone: tzinfo
+) -> list[Upload]:
+    """Sort the files into uploads by the names that systems give them."""
+    entries = _unwrapped(entries, {episode.name for episode in episodes})
+    plugin = FileNameCollectorPlugin(config=config or Config())
+    found: dict[tuple[object, ...], Upload] = {}
+    for entry in entries:
+        key, claimed, name = _claim(entry, episodes, plugin, zone)
+        upload = found.setdefault(key, claimed)
+        if name.name == _TIMESTAMP and len(name.parts) == 1:
+            upload.submitted = _stamp(entry.file) or upload.submitted
+        elif str(name) != ".":
+            upload.files[name] = entry
+    return [upload for upload in found.values() if upload.files]
+
+
+def _unwrapped(entries: Sequence[Entry], episodes: set[str]) -> list[Entry]:
+    """Without a folder that holds everything and is no student's: the name of a zip file or of the assignment."""
+    while entries and all(len(entry.name.parts) > 1 for entry in entries):
+        tops = {entry.name.parts[0] for entry in entries}
+        below = {entry.name.parts[1] for entry in entries}
+        top = next(iter(tops))
+        folders = all(len(entry.name.parts) > 2 for entry in entries)
+        wraps = top in episodes or top == "submitted" or (folders and len(below) > 1)
+        known = below & episodes or any(_MOODLE.fullmatch(name) or _CANVAS.fullmatch(name) for name in below)
+        if len(tops) > 1 or _MOODLE.fullmatch(top) or not (wraps or (known and not below & episodes)):
+            break
+        entries = [Entry(PurePosixPath(*entry.name.parts[1:]), entry.file, entry.modified) for entry in entries]
+    return list(entries)
+
+
+def _claim(
+    entry: Entry, episodes: Sequence[Episode], plugin: FileNameCollectorPlugin, zone: tzinfo
+) -> tuple[tuple[object, ...], Upload, PurePosixPath]:
+    """The upload that a file belongs to, and the path that it had on the student's side."""
+    top, rest = entry.name.parts[0], PurePosixPath(*entry.name.parts[1:])
+    origin = plain_name(top, 120)
+    if plugin.named_regexp and (match := re.match(plugin.named_regexp, entry.name.name)):
+        about = match.groupdict()
+        when = _compact_time(about.get("timestamp"), zone)
+        person = about.get("student_id") or ""
+        name = PurePosixPath(about.get("file_id") or entry.name.name)
+        name = name if name.suffix else name.with_suffix(entry.name.suffix)
+        names = (person, about.get("email") or "", f"{about.get('first_name') or ''} {about.get('last_name') or ''}")
+        claims = tuple(claim for claim in names if claim.strip())
+        return ("nbgrader", person, when), Upload(origin, claims, "nbgrader", submitted=when), name
+    if match := _MOODLE.fullmatch(top):
+        name = rest if rest.parts else PurePosixPath(match["file"] or "onlinetext.html")
+        # With groups, Moodle writes 'Group-Name'; the name that matches is found from the right.
+        names = match["name"].split("-")
+        whole = tuple("-".join(names[at:]).strip() for at in range(len(names)))
+        return ("Moodle", match["number"]), Upload(origin, (match["number"], *whole), "Moodle"), name
+    if not rest.parts and (match := _BLACKBOARD.fullmatch(top)):
+        when = _compact_time(match["time"], zone)
+        name = PurePosixPath(match["file"] or ".")
+        return (
+            ("Blackboard", match["number"], when),
+            Upload(origin, (match["number"],), "Blackboard", submitted=when),
+            name,
+        )
+    if match := _CANVAS.fullmatch(top):
+        upload = Upload(origin, (match["number"], match["name"]), "Canvas", late=bool(match["late"]))
+        name, upload.attempt = _attempt(PurePosixPath(match["file"], *rest.parts))
+        if upload.late:
+            # Canvas says that it is late, not how late. The time of the download is the latest that it can have been.
+            upload.submitted = entry.modified
+        return ("Canvas", match["number"], upload.attempt), upload, name
+    if rest.parts:
+        folder = rest.parts[0]
+        if len(rest.parts) > 1 and folder in {episode.name for episode in episodes}:
+            # nbgrader's own layout: STUDENT/EPISODE/
+            return ("names", top, folder), Upload(f"{origin}/{folder}", (top,), "names"), rest.relative_to(folder)
+        return ("names", top), Upload(origin, (top,), "names"), rest
+    name, attempt = _attempt(entry.name)
+    person = name.stem
+    for episode in episodes:
+        person = re.sub(rf"(?i)[\s_-]*{re.escape(episode.name)}[\s_-]*", "", person) or person
+    return ("names", person, attempt, origin), Upload(origin, (person,), "names", attempt=attempt), name
+
+
+def _attempt(name: PurePosixPath) -> tuple[PurePosixPath, int]:
+    """A name without what Canvas or a browser adds to that of a later attempt, and the number of the attempt."""
+    match = _ATTEMPT_SUFFIX.fullmatch(name.name)
+    number = (match["canvas"] or match["browser"]) if match else None
+    return (name.with_name(match["stem"] + match["ending"]), int(number)) if match and number else (name, 0)
+
+
+def _compact_time(text: str | None, zone: tzinfo) -> datetime | None:
+    numbers = [int(number) for number in re.findall(r"\d+", text or "")]
+    try:
+        return datetime(*numbers[:6], tzinfo=zone) if len(numbers) >= 5 else None  # type: ignore[misc,arg-type]
+    except ValueError:
+        return None
+
+
+def _stamp(file: Path) -> datetime | None:
+    """The time in nbgrader's `timestamp.txt`."""
+    try:
+        with file.open("rb") as opened:
+            return parse_utc(opened.read(100).decode().strip()).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _ordered(uploads: Sequence[Upload], file_times: bool) -> list[Upload]:
+    """Older attempts first, so that the newest ends up on top."""
+    if file_times:
+        for upload in uploads:
+            times = [entry.modified for entry in upload.files.values() if entry.modified]
+            upload.submitted = upload.submitted or max(times, default=None)
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return sorted(uploads, key=lambda upload: (upload.submitted or oldest, upload.attempt, upload.origin))
+
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+
+def _settle(
+    upload: Upload,
+    submitted: Path,
+    episodes: Sequence[Episode],
+    chosen: str | None,
+    roster: Roster | None,
+    scratch: Path,
+) -> Collected:
+    """Put one upload where it belongs."""
+    person, reason = _person(upload, roster)
+    name = chosen or _episode_of(upload, episodes)
+    if person is not None and person.handed_in is not None and upload.submitted is None:
+        upload.submitted = person.handed_in
+    if person is None or name is None:
+        why = reason or "its notebook is none of this course's; name the episode with --episode"
+        place = _keep(upload, submitted / UNMATCHED / (name or "unknown-episode"), upload.origin, scratch)
+        return Collected(upload.origin, "unmatched", "", name or "", place, upload.submitted, upload.late, why)
+    target = submitted / person.student / name
+    made = _lay_out(upload, name, scratch)
+    about = (upload.origin, person.student, name)
+    note = "marked as late; its time is that of the download" if upload.late and upload.about == "Canvas" else ""
+    earlier = submitted / ATTEMPTS / person.student / name
+    if target.is_dir():
+        if _same(made, target) or any(_same(made, one) for one in earlier.glob("*")):
+            shutil.rmtree(made)
+            return Collected(*about[:1], "unchanged", *about[1:], target, upload.submitted, upload.late, note)
+        before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
+        if before is not None and upload.submitted is not None and upload.submitted < before:
+            place = _set_aside(made, earlier)
+            return Collected(*about[:1], "older attempt", *about[1:], place, upload.submitted, upload.late, note)
+        _set_aside(target, earlier)
+        made.rename(target)
+        return Collected(*about[:1], "newer", *about[1:], target, upload.submitted, upload.late, note)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made.rename(target)
+    return Collected(*about[:1], "new", *about[1:], target, upload.submitted, upload.late, note)
+
+
+def _person(upload: Upload, roster: Roster | None) -> tuple[Person | None, str]:
+    if roster is not None:
+        return roster.find(*upload.claims)
+    claim = upload.claims[0]
+    if upload.about in ("Moodle", "Canvas"):
+        # Two people may share a name, and nobody knows a number by heart: so the id has both.
+        words = [plain(word) for word in re.split(r"\W+", upload.claims[1]) if plain(word)]
+        claim = "-".join([*words, claim])
+    elif not STUDENT_ID.fullmatch(claim):
+        claim = "-".join(plain(word) for word in re.split(r"\W+", claim) if plain(word))
+    if not STUDENT_ID.fullmatch(claim):
+        return None, f"'{plain_name(upload.claims[0])}' cannot be a student id; give a roster with --roster"
+    return Person(claim), ""
+
+
+def _episode_of(upload: Upload, episodes: Sequence[Episode]) -> str | None:
+    """The episode whose graded cells a notebook of the upload has; else the one that its name or place names."""
+    best, most = None, 0.0
+    for path, entry in upload.files.items():
+        if path.suffix.lower() not in (".ipynb", ".json", ".txt", ".py", ".md"):
+            continue
+        marks = _grade_ids(entry.file)
+        for episode, ids in _released_ids(episodes).items():
+            share = len(marks & ids) / max(1, len(ids))
+            if share > most:
+                best, most = episode, share
+    if best is not None:
+        return best
+    for path in upload.files:
+        for word in (path.stem, upload.origin.rpartition("/")[2]):
+            try:
+                return find_episode(episodes[0].root, word).name if episodes else None
+            except CourseError:
+                for episode in episodes:
+                    if episode.name in word:
+                        return episode.name
+    return None
+
+
+def _grade_ids(file: Path) -> set[str]:
+    # By pattern, for the file may be damaged; the grader repairs it.
+    return {
+        found.decode() for found in re.findall(rb'grade_id\\?"\s*:\s*\\?"([a-zA-Z0-9_-]{1,100})', file.read_bytes())
+    }
+
+
+def _released_ids(episodes: Sequence[Episode]) -> Mapping[str, set[str]]:
+    return {episode.name: _grade_ids(episode.release) for episode in episodes if episode.release.is_file()}
+
+
+def _lay_out(upload: Upload, episode: str | None, scratch: Path) -> Path:
+    """The folder of an upload as it will stand in `submitted/`, in the scratch folder; None keeps every name."""
+    scratch.mkdir(exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=scratch))
+    made.chmod(0o755)
+    notebooks = [path for path in upload.files if path.suffix.lower() == ".ipynb"]
+    for path, entry in upload.files.items():
+        # The grader looks for the released name, and for others only where that is not there.
+        name = PurePosixPath(f"{episode}.ipynb") if episode and notebooks == [path] else path
+        target = made / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.file, target)
+    if upload.submitted is not None:
+        when = upload.submitted.astimezone(UTC)
+        (made / _TIMESTAMP).write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC\n", encoding="utf-8")
+    return made
+
+
+def _same(left: Path, right: Path) -> bool:
+    """Whether two folders hold the same files, times of handing in aside."""
+    names = [
+        sorted(path.relative_to(top) for path in top.rglob("*") if path.is_file() and path.name != _TIMESTAMP)
+        for top in (left, right)
+    ]
+    return names[0] == names[1] and all(filecmp.cmp(left / name, right / name, shallow=False) for name in names[0])
+
+
+def _set_aside(folder: Path, earlier: Path) -> Path:
+    earlier.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(path.name) for path in earlier.iterdir() if path.name.isdecimal()), default=0)
+    return folder.rename(earlier / str(number))
+
+
+def _keep(upload: Upload, folder: Path, origin: str, scratch: Path) -> Path:
+    """Keep what is nobody's under its name in the download; the same again is kept once."""
+    made = _lay_out(upload, None, scratch)
+    wish = folder / (re.sub(r"[^\w.@ -]", "_", origin).strip(". ") or "unnamed")
+    place, number = wish, 1
+    while place.exists():
+        if _same(made, place):
+            shutil.rmtree(made)
+            return place
+        number += 1
+        place = wish.with_name(f"{wish.name} ({number})")
+    folder.mkdir(parents=True, exist_ok=True)
+    return made.rename(place)

@@ -1,0 +1,146 @@
+"""The student's zip file: all that is needed, nothing that is secret, and it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from autograder import cli
+from autograder.build import SECRET_MARKS, build
+from autograder.bundle import FOLDER, bundle
+from autograder.course import episodes
+from autograder.errors import CourseError
+
+SECRET = ("solution", "commutative", "the total must be a whole number")
+
+
+@pytest.fixture
+def course(course_factory) -> Path:
+    root = course_factory()
+    for episode in episodes(root):
+        build(episode)
+    return root
+
+
+@pytest.fixture
+def unpacked(course, tmp_path) -> Path:
+    bundle(course, episodes(course), tmp_path / "cnn-course.zip")
+    with zipfile.ZipFile(tmp_path / "cnn-course.zip") as archive:
+        archive.extractall(tmp_path / "student")
+    return tmp_path / "student" / FOLDER
+
+
+def test_it_holds_the_notebooks_helpers_requirements_and_a_page_to_start_from(unpacked):
+    for name in ("START-HERE.html", "start.py", "requirements.txt", "environment.yml", "Dockerfile", "helpers/data.py"):
+        assert (unpacked / name).is_file(), name
+    nbformat.validate(nbformat.read(unpacked / "notebooks/01-small/01-small.ipynb", as_version=4))
+    assert json.loads((unpacked / ".devcontainer/devcontainer.json").read_text())["build"]["context"] == ".."
+    page = (unpacked / "START-HERE.html").read_text()
+    assert "A small episode" in page and "cd cnn-course\npython start.py" in page
+
+
+def test_it_holds_no_solution_no_hidden_test_and_nothing_of_the_grader(unpacked):
+    assert not (unpacked / "autograder").exists() and not (unpacked / "source").exists()
+    for path in (unpacked / "notebooks").rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert not [mark for mark in (*SECRET_MARKS, *SECRET) if mark in text.replace('"solution": ', "")]
+
+
+def test_the_same_course_makes_the_same_bytes(course, tmp_path):
+    for name in ("a.zip", "b.zip"):
+        bundle(course, episodes(course), tmp_path / name)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_requirements_are_pinned_to_what_is_installed_here(unpacked):
+    lines = [line for line in (unpacked / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    names = [line.partition("==")[0] for line in lines]
+    assert {"tensorflow", "jupyterlab", "nbgrader", "matplotlib"} <= set(names)
+    assert all("==" in line for line in lines) and "typer" not in names
+
+
+def test_images_go_in_when_asked_for_and_those_of_the_graders_never(course, tmp_path, monkeypatch):
+    from PIL import Image
+
+    folder = tmp_path / "images" / "cifar10_images_small"
+    for split in ("train", "val", "test", "holdout"):
+        for name in ("airplane", "bird", "cat", "dog", "truck"):
+            (folder / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(folder / split / name / f"{split}.png")
+    monkeypatch.setenv("CNN_COURSE_DATA", str(folder.parent))
+    names = bundle(course, episodes(course), tmp_path / "with.zip", with_data=True)
+    images = [name for name in names if name.endswith(".png")]
+    assert len(images) == 15 and images[0].startswith("data/cifar10_images_small/")
+    assert not [name for name in names if "holdout" in name]
+
+
+def test_a_release_that_is_not_up_to_date_is_not_given_out(course, tmp_path):
+    (course / "release/01-small/01-small.ipynb").write_text("{}")
+    with pytest.raises(CourseError, match="autograder build"):
+        bundle(course, episodes(course), tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_the_command_says_where_it_is_and_what_students_do_with_it(course, monkeypatch):
+    monkeypatch.chdir(course)
+    done = CliRunner().invoke(cli.app, ["bundle"])
+    assert done.exit_code == 0, done.output
+    assert (course / "export/cnn-course.zip").is_file() and "python start.py" in done.output
+
+
+@pytest.mark.slow
+def test_a_students_environment_gets_the_helpers_and_opens_jupyterlab_on_the_first_notebook(unpacked):
+    """As on a student's machine, but that the large packages are taken from here instead of a package index."""
+    venv.create(unpacked / ".venv", with_pip=True)
+    python = unpacked / ".venv" / "bin" / "python"
+    paths = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Without the editable installation of this project, whose `helpers` must not be the ones that are found.
+    here = Path(sysconfig.get_path("purelib"))
+    Path(paths.stdout.strip(), "packages-of-the-tests.pth").write_text(f"{here}\n")
+    environment = {**os.environ, "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1", "PYTHONNOUSERSITE": "1"}
+    environment.pop("PYTHONPATH", None)
+    arguments = ["--version"]  # JupyterLab's own, so that it ends at once
+    done = subprocess.run(
+        [sys.executable, "start.py", *arguments],
+        cwd=unpacked,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Setting up the course" in done.stdout
+    found = subprocess.run(
+        [python, "-c", "import helpers; print(helpers.__file__)"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=unpacked / "notebooks",
+        check=False,
+    )
+    assert str(unpacked / ".venv") in found.stdout, found.stdout + found.stderr
+    again = subprocess.run(
+        [sys.executable, "start.py", *arguments],
+        cwd=unpacked,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert again.returncode == 0 and "Setting up" not in again.stdout

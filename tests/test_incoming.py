@@ -1,0 +1,371 @@
+"""Collecting downloads of Moodle, Canvas, Blackboard and others: whose is what, nothing lost, nothing let through."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
+from typer.testing import CliRunner
+
+from autograder import cli, incoming
+from autograder.build import build
+from autograder.course import episodes, load_config
+from autograder.errors import CourseError
+from autograder.incoming import collect
+from autograder.roster import Roster, read_roster
+
+ROSTER = """\
+student_id,First name,Surname,Email address,Identifier
+ada,Ada,Lovelace,ada@example.org,Participant 501
+grace,Grace Brewster,Hopper,grace@example.org,Participant 502
+emil,Émile,Picard,emile@example.org,Participant 503
+"""
+
+
+@pytest.fixture
+def course(course_factory) -> Path:
+    root = course_factory()
+    for episode in episodes(root):
+        build(episode)
+    return root
+
+
+@pytest.fixture
+def roster(tmp_path) -> Roster:
+    path = tmp_path / "roster.csv"
+    path.write_text(ROSTER, encoding="utf-8")
+    return Roster(read_roster(path, UTC))
+
+
+@pytest.fixture
+def answer(course):
+    """A student's notebook, with some text of their own in it."""
+
+    def make(text: str = "6") -> bytes:
+        notebook = json.loads((course / "release/01-small/01-small.ipynb").read_text())
+        cell = next(c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == "add-up")
+        cell["source"] = f"total = {text}"
+        return json.dumps(notebook).encode()
+
+    return make
+
+
+def zipped(path: Path, members: dict[str, bytes], time=(2026, 11, 20, 12, 0, 0)) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, time), content)
+    return path
+
+
+def take(course: Path, source: Path, **options):
+    return collect(course, source, episodes(course), **options)
+
+
+def handed_in(course: Path, student: str, name: str = "01-small.ipynb") -> bytes:
+    return (course / "submitted" / student / "01-small" / name).read_bytes()
+
+
+def states(results) -> dict[str, str]:
+    return {one.student or one.origin: one.state for one in results}
+
+
+@pytest.mark.parametrize(
+    ("ada", "grace"),
+    [
+        (
+            "Ada Lovelace_501_assignsubmission_file_/01-small.ipynb",
+            "Grace Brewster Hopper_502_assignsubmission_file/my work.ipynb",
+        ),
+        (
+            "Ada Lovelace_501_assignsubmission_file_01-small.ipynb",
+            "Group 7-Grace Brewster Hopper_502_assignsubmission_file_x.ipynb",
+        ),
+    ],
+    ids=["folders", "flat, with groups"],
+)
+def test_moodle_downloads_go_to_the_students_of_the_roster(course, roster, answer, tmp_path, ada, grace):
+    source = zipped(tmp_path / "moodle.zip", {ada: answer("1"), grace: answer("2")})
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new", "grace": "new"} and refused == []
+    assert handed_in(course, "ada") == answer("1")
+    assert handed_in(course, "grace") == answer("2")
+
+
+def test_moodle_names_alone_find_the_student_where_the_roster_has_no_numbers(course, answer, tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_text("username;Full name\nemil;Émile Picard\n", encoding="cp1252")
+    name = "Group 7-Émile Picard_77_assignsubmission_file_/01-small.ipynb"
+    source = zipped(tmp_path / "m.zip", {name: answer()})
+    results, _ = take(course, source, roster=Roster(read_roster(path, UTC)))
+    assert states(results) == {"emil": "new"}
+
+
+def test_a_moodle_worksheet_says_when_each_was_handed_in(course, answer, tmp_path):
+    path = tmp_path / "worksheet.csv"
+    path.write_text(
+        'Identifier,Full name,ID number,Email address,Status,"Last modified (submission)"\n'
+        'Participant 501,Ada Lovelace,ada,ada@example.org,Submitted,"Friday, 20 November 2026, 11:30 PM"\n',
+        encoding="utf-8-sig",
+    )
+    roster = Roster(read_roster(path, ZoneInfo("Europe/Berlin")))
+    source = zipped(tmp_path / "m.zip", {"Ada Lovelace_501_assignsubmission_file_/01-small.ipynb": answer()})
+    results, _ = take(course, source, roster=roster)
+    assert results[0].submitted.astimezone(UTC) == datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
+    assert handed_in(course, "ada", "timestamp.txt") == b"2026-11-20 22:30:00 UTC\n"
+
+
+def test_canvas_downloads_go_to_the_students_and_the_late_ones_stay_late(course, answer, tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text(
+        "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+        '"Lovelace, Ada",9001,s1,ada,A\n"Hopper, Grace",9002,s2,grace,A\n"Student, Test",9003,,,A\n',
+        encoding="utf-8",
+    )
+    source = zipped(
+        tmp_path / "submissions.zip",
+        {
+            "lovelaceada_9001_333_01-small.ipynb": answer("1"),
+            "hoppergrace_LATE_9002_334_01-small-1.ipynb": answer("2"),
+        },
+    )
+    results, _ = take(course, source, roster=Roster(read_roster(path, UTC)))
+    assert states(results) == {"ada": "new", "grace": "new"}
+    assert [one.late for one in results if one.student == "grace"] == [True]
+    assert handed_in(course, "grace", "timestamp.txt") == b"2026-11-20 12:00:00 UTC\n"
+    assert not (course / "submitted/ada/01-small/timestamp.txt").exists(), "a download's time is nobody's hand-in"
+
+
+def test_blackboard_attempts_are_told_apart_by_their_times_and_the_newest_counts(course, roster, answer, tmp_path):
+    source = zipped(
+        tmp_path / "b.zip",
+        {
+            "Lab_ada_attempt_2026-11-20-09-00-00_01-small.ipynb": answer("new"),
+            "Lab_ada_attempt_2026-11-19-09-00-00_01-small.ipynb": answer("old"),
+            "Lab_ada_attempt_2026-11-20-09-00-00.txt": b"Name: Ada Lovelace (ada)",
+        },
+    )
+    results, _ = take(course, source, roster=roster)
+    assert [(one.student, one.state) for one in results] == [("ada", "new"), ("ada", "newer")]
+    assert handed_in(course, "ada") == answer("new")
+    assert handed_in(course, "ada", "timestamp.txt") == b"2026-11-20 09:00:00 UTC\n"
+    assert (course / "submitted/.attempts/ada/01-small/1/01-small.ipynb").read_bytes() == answer("old")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"ada/01-small/01-small.ipynb": "ada", "grace/01-small/01-small.ipynb": "grace"},
+        {"submitted/ada/01-small/01-small.ipynb": "ada", "submitted/grace/01-small/x.ipynb": "grace"},
+        {"ada.ipynb": "ada", "grace.ipynb": "grace"},
+        {"01-small_ada.ipynb": "ada", "grace-01-small.ipynb": "grace"},
+        {"week 1/ada/work.ipynb": "ada", "week 1/grace/work.ipynb": "grace"},
+        {"Ada Lovelace/work.ipynb": "ada", "hopper, grace brewster/work.ipynb": "grace"},
+        {"ada.zip": "ada", "grace.ipynb": "grace"},
+    ],
+    ids=["nbgrader", "whole folder", "flat", "episode and id", "one folder around", "names", "zip in the zip"],
+)
+@pytest.mark.parametrize("packed", [True, False], ids=["zip", "folder"])
+def test_plain_archives_and_folders_are_understood(course, roster, answer, tmp_path, names, packed):
+    contents = {name: answer(student) for name, student in names.items()}
+    for name in contents:
+        if name.endswith(".zip"):
+            inner = io.BytesIO()
+            with zipfile.ZipFile(inner, "w") as archive:
+                archive.writestr("ada/01-small.ipynb", contents[name])
+            contents[name] = inner.getvalue()
+    if packed:
+        source = zipped(tmp_path / "class.zip", contents)
+    else:
+        source = tmp_path / "class"
+        for name, content in contents.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(content)
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new", "grace": "new"} and refused == []
+    assert handed_in(course, "ada") == answer("ada")
+    assert handed_in(course, "grace") == answer("grace")
+
+
+@pytest.mark.parametrize("packing", ["zip", "zip in the zip", "folder"])
+def test_files_beside_the_notebook_come_along_under_their_names(course, roster, answer, tmp_path, packing):
+    contents = {"ada/w.ipynb": answer(), "ada/models/m.keras": b"model", "ada/.DS_Store": b"", "ada/__MACOSX/x": b""}
+    source = zipped(tmp_path / "class.zip", contents)
+    if packing == "zip in the zip":
+        source = zipped(tmp_path / "outer.zip", {"ada.zip": source.read_bytes()})
+    elif packing == "folder":
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(tmp_path / "class")
+        source = tmp_path / "class"
+    take(course, source, roster=roster)
+    assert handed_in(course, "ada", "models/m.keras") == b"model"
+    folder = course / "submitted/ada/01-small"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "01-small.ipynb",
+        "models/m.keras",
+    ]
+
+
+def test_names_without_the_utf8_mark_are_read_as_utf8_or_windows_text(course, roster, answer, tmp_path):
+    for number, encoding in enumerate(("utf-8", "cp1252")):
+        name = "Émile Picard_503_assignsubmission_file_/01-small.ipynb"
+        raw = name.encode(encoding)
+        place = "x" * len(raw)  # the archive is made with a name that needs no mark, and then gets the real one
+        path = zipped(tmp_path / f"{number}.zip", {place: answer(str(number))})
+        path.write_bytes(path.read_bytes().replace(place.encode(), raw))
+        results, _ = take(course, path, roster=roster)
+        assert results[0].origin.startswith("Émile Picard_503")
+        assert results[0].student == "emil"
+
+
+def test_collecting_the_same_again_changes_nothing_and_an_older_attempt_never_replaces_a_newer(
+    course, roster, answer, tmp_path
+):
+    def blackboard(day: int, text: str) -> Path:
+        return zipped(tmp_path / f"{day}.zip", {f"L_ada_attempt_2026-11-{day}-09-00-00_01-small.ipynb": answer(text)})
+
+    newest, older = blackboard(20, "new"), blackboard(18, "old")
+    assert states(take(course, newest, roster=roster)[0]) == {"ada": "new"}
+    assert states(take(course, newest, roster=roster)[0]) == {"ada": "unchanged"}
+    assert states(take(course, older, roster=roster)[0]) == {"ada": "older attempt"}
+    assert states(take(course, older, roster=roster)[0]) == {"ada": "unchanged"}
+    assert handed_in(course, "ada") == answer("new")
+    assert (course / "submitted/.attempts/ada/01-small/1/01-small.ipynb").read_bytes() == answer("old")
+
+
+def test_what_cannot_be_matched_is_kept_and_listed_with_the_reason(course, roster, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {"stranger.ipynb": answer(), "ada.ipynb": b'{"cells": []}'})
+    results, _ = take(course, source, roster=roster)
+    reasons = {one.origin: one.note for one in results}
+    assert "nobody in the roster goes by 'stranger'" in reasons["stranger.ipynb"]
+    assert "none of this course's" in reasons["ada.ipynb"]
+    kept = course / "submitted" / incoming.UNMATCHED
+    assert (kept / "01-small/stranger.ipynb/stranger.ipynb").read_bytes() == answer()
+    assert (kept / "unknown-episode/ada.ipynb/ada.ipynb").read_bytes() == b'{"cells": []}'
+    before = sorted(kept.rglob("*"))
+    take(course, source, roster=roster)
+    assert sorted(kept.rglob("*")) == before, "the same again is kept once"
+
+
+def test_two_students_of_one_name_are_not_guessed_between(course, answer, tmp_path):
+    path = tmp_path / "twins.csv"
+    path.write_text("student_id,name\nada1,Ada Lovelace\nada2,Ada Lovelace\n")
+    source = zipped(tmp_path / "c.zip", {"Ada Lovelace/01-small.ipynb": answer()})
+    results, _ = take(course, source, roster=Roster(read_roster(path, UTC)))
+    assert [(one.state, one.note) for one in results] == [("unmatched", "'Ada Lovelace' may be any of ada1, ada2")]
+
+
+def test_without_a_roster_ids_come_from_the_names_and_two_of_one_name_stay_apart(course, answer, tmp_path):
+    source = zipped(
+        tmp_path / "c.zip",
+        {
+            "Ada Lovelace_501_assignsubmission_file_/01-small.ipynb": answer("1"),
+            "Ada Lovelace_777_assignsubmission_file_/01-small.ipynb": answer("2"),
+        },
+    )
+    results, _ = take(course, source)
+    assert states(results) == {"ada-lovelace-501": "new", "ada-lovelace-777": "new"}
+
+
+def test_a_pattern_of_nbgraders_collector_in_the_configuration_is_used(course, roster, answer, tmp_path):
+    config = load_config(course)
+    config.FileNameCollectorPlugin.named_regexp = r"abgabe\+(?P<student_id>\w+)\+(?P<file_id>.+)"
+    source = zipped(tmp_path / "c.zip", {"abgabe+ada+01-small.ipynb": answer()})
+    results, _ = take(course, source, roster=roster, config=config)
+    assert states(results) == {"ada": "new"}
+
+
+def test_paths_that_lead_out_links_and_bombs_are_refused_and_the_rest_is_taken(course, roster, answer, tmp_path):
+    source = tmp_path / "evil.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../escaped.ipynb", b"x")
+        archive.writestr("/etc/escaped.ipynb", b"x")
+        archive.writestr("C:\\escaped.ipynb", b"x")
+        archive.writestr("grace/bomb.bin", bytes(60 << 20))
+        link = zipfile.ZipInfo("grace/link.ipynb")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "../../../source/01-small/01-small.ipynb")
+        archive.writestr("ada/01-small.ipynb", answer())
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new"}
+    reasons = {each.name: each.reason for each in refused}
+    assert len(reasons) == 5
+    assert "zip bomb" in reasons["grace/bomb.bin"]
+    assert reasons["grace/link.ipynb"] == "not a regular file"
+    assert sum(reason == "its path leads out of the archive" for reason in reasons.values()) == 3
+    assert not list(tmp_path.rglob("escaped*"))
+    assert [path.name for path in (course / "submitted").glob(".incoming*")] == []
+
+
+def test_a_member_that_lies_about_its_size_is_refused(course, roster, answer, tmp_path):
+    source = zipped(tmp_path / "liar.zip", {"ada/01-small.ipynb": answer(), "ada/notes.txt": bytes(500_000)})
+    with zipfile.ZipFile(source) as archive:
+        size = archive.getinfo("ada/notes.txt").file_size
+    data = source.read_bytes().replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    source.write_bytes(data)
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new"}
+    assert [each.name for each in refused] == ["ada/notes.txt"]
+    assert not (course / "submitted/ada/01-small/notes.txt").exists()
+
+
+def test_links_in_a_folder_are_refused(course, roster, answer, tmp_path):
+    source = tmp_path / "class"
+    (source / "ada").mkdir(parents=True)
+    (source / "ada/01-small.ipynb").write_bytes(answer())
+    (source / "ada/stolen.txt").symlink_to(course / "source/01-small/01-small.ipynb")
+    (source / "grace").symlink_to(source / "ada")
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new"}
+    assert sorted(each.name for each in refused) == ["ada/stolen.txt", "grace"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"PK\x03\x04 broken off", "no zip file, folder or notebook"), (None, "is not there")],
+)
+def test_a_source_that_cannot_be_read_is_one_clear_error(course, tmp_path, content, says):
+    source = tmp_path / "download.zip"
+    if content is not None:
+        source.write_bytes(content)
+    with pytest.raises(CourseError, match=says):
+        take(course, source)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("colour,shape\nred,round\n", "no column that tells students apart. Found: colour, shape"),
+        ("student_id\nada\nada\n", "the student id ada stands there twice"),
+        ("student_id\n../ada\n", "cannot be a student id"),
+    ],
+)
+def test_a_roster_that_cannot_be_used_is_one_clear_error(tmp_path, text, says):
+    path = tmp_path / "roster.csv"
+    path.write_text(text)
+    with pytest.raises(CourseError, match=says):
+        read_roster(path, UTC)
+
+
+def test_the_command_lists_what_it_did_registers_the_class_and_ends_with_1_where_something_is_left(
+    course, answer, tmp_path, monkeypatch
+):
+    path = tmp_path / "roster.csv"
+    path.write_text(ROSTER, encoding="utf-8")
+    source = zipped(tmp_path / "c.zip", {"ada.ipynb": answer(), "stranger.ipynb": answer()})
+    monkeypatch.chdir(course)
+    done = CliRunner().invoke(cli.app, ["collect", str(source), "--roster", str(path)])
+    assert done.exit_code == 1, done.output
+    assert "ada.ipynb: ada, 01-small: new" in done.output
+    assert "stranger.ipynb: nobody's: unmatched" in done.output
+    with Gradebook(CourseDirectory(config=load_config(course)).db_url) as gradebook:
+        assert gradebook.find_student("grace").email == "grace@example.org"
+    source = zipped(tmp_path / "d.zip", {"grace.ipynb": answer()})
+    done = CliRunner().invoke(cli.app, ["collect", str(source), "--roster", str(path), "--episode", "1"])
+    assert (done.exit_code, "1 submission(s) collected" in done.output) == (0, True), done.output

@@ -1,0 +1,128 @@
+"""The class report: what it says of a class, and that it opens from disk, for everybody, on any screen."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autograder.grade import Mark, StudentResult
+from autograder.likeness import Pair
+from autograder.report import common_failures, write_report
+
+
+def marks(score: float | None, state: str = "marked", message: str = "") -> tuple[Mark, ...]:
+    return (
+        Mark("add-up-test", state, score, 2, written=False, message=message),
+        Mark("say-why", "needs manual grading", None, 3, written=True),
+    )
+
+
+def a_class() -> list[StudentResult]:
+    found = [
+        StudentResult(f"student-{n}", "01-small", marks(2 if n % 3 else 0, message=f"found {n}"), seconds=1.5)
+        for n in range(12)
+    ]
+    found.append(StudentResult("ada", "01-small", marks(None, "grader failed", "the judge gave no answer")))
+    found.append(StudentResult("bob", "01-small", problem="There is no notebook in the folder."))
+    found.append(StudentResult("eve", "01-small", marks(1), repairs=("The test cell was put back.",)))
+    found.append(StudentResult("zoe", "01-small", marks(0, message="not attempted yet: give total a value")))
+    return found
+
+
+@pytest.fixture
+def page(tmp_path) -> Path:
+    alike = [Pair("student-1", "student-2", 0.93, 17, ("add-up",))]
+    return write_report(tmp_path / "report.html", "01-small", a_class(), alike=lambda: alike)
+
+
+def test_a_grader_failure_is_listed_as_such_and_not_as_a_zero(page):
+    text = page.read_text()
+    assert '<td class="fail">grader failed</td>' in text
+    assert "the judge gave no answer. No points were taken off" in text
+
+
+def test_who_could_not_be_graded_and_who_did_nothing_are_named_with_the_reason(page):
+    text = page.read_text()
+    assert "<strong>bob</strong>: not graded. There is no notebook in the folder." in text
+    assert "<strong>zoe</strong>: no points yet: nothing was attempted" in text
+
+
+def test_failed_checks_that_differ_in_numbers_alone_count_as_one(page):
+    found = common_failures(a_class())
+    assert [(one.exercise, len(one.students)) for one in found] == [("add-up-test", 4), ("add-up-test", 1)]
+    assert "found 0" in page.read_text()
+
+
+def test_difficulty_repairs_and_pairs_are_shown(page):
+    text = page.read_text()
+    assert re.search(r"<td>\d+%</td>", text) and "The test cell was put back." in text
+    assert "<strong>student-1</strong> and <strong>student-2</strong>: 93%" in text
+
+
+def test_the_picture_says_in_words_what_it_shows(page):
+    text = page.read_text()
+    picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"[^>]*alt="([^"]+)"', text)
+    assert picture and b"<svg" in base64.b64decode(picture[1])
+    assert re.search(r"\d+ from 0 to 0.5", picture[2])
+
+
+def test_a_page_that_says_all_already_stays_and_a_new_mark_makes_a_new_one(tmp_path, page):
+    before = page.stat().st_ino
+    faster = [replace(result, fresh=False, seconds=0.1) for result in a_class()]
+    write_report(page, "01-small", faster, alike=lambda: pytest.fail("nobody needs the pairs"))
+    assert page.stat().st_ino == before
+    write_report(page, "01-small", [*faster[:-1], replace(faster[-1], marks=marks(2))])
+    assert page.stat().st_ino != before
+
+
+def test_what_students_wrote_cannot_act_in_the_page(tmp_path):
+    evil = "<script>alert(1)</script>"
+    results = [StudentResult(evil, "01-small", marks(0, message=evil), repairs=(evil,))]
+    assert "<script" not in write_report(tmp_path / "r.html", "01-small", results).read_text()
+
+
+def test_a_class_where_nobody_could_be_graded_and_an_empty_one_have_a_page(tmp_path):
+    page = write_report(tmp_path / "r.html", "01-small", [StudentResult("ada", "01-small", problem="no notebook")])
+    assert "no notebook" in page.read_text()
+    assert "0 submissions" in write_report(tmp_path / "e.html", "01-small", []).read_text()
+
+
+def test_grading_without_the_sandbox_is_told(tmp_path, page):
+    assert "without the sandbox" not in page.read_text()
+    assert "without the sandbox" in write_report(tmp_path / "r.html", "01", a_class(), sandbox=False).read_text()
+
+
+@pytest.mark.slow
+def test_it_opens_from_disk_without_a_network_and_axe_finds_nothing_serious(page, needs_chromium):
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=needs_chromium, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            for width in (390, 1280):
+                context = browser.new_context(
+                    offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+                )
+                tab = context.new_page()
+                asked, complaints = [], []
+                tab.on("request", lambda request, asked=asked: asked.append(request.url))
+                tab.on("console", lambda message, complaints=complaints: complaints.append(message.text))
+                tab.goto(page.as_uri())
+                found = Axe().run(tab).response["violations"]
+                serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+                assert serious == [], (scheme, width, found)
+                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+                assert complaints == []
+                assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+                    "no sideways scrolling"
+                )
+                for _ in range(4):  # the keyboard reaches the links and the tables
+                    tab.keyboard.press("Tab")
+                assert tab.evaluate("document.activeElement.tagName") != "BODY"
+                context.close()
+        browser.close()
