@@ -493,6 +493,53 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def bank(
+    episode: EpisodeName = "all",
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Grade small changes to the model solutions too; takes much longer.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many notebooks at a time.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines.")] = False,
+) -> None:
+    """Grade the bank of answers (tests/bank/): are right ones passed, wrong ones failed, and all checks needed?
+
+    Example: autograder bank 1 --mutants
+
+    Exit code 0: every verdict as it should be. 1: some are not; they are listed.
+    """
+    from autograder import bank as banking
+    from autograder.course import find_episodes, find_root
+
+    root = find_root()
+    chosen = find_episodes(root, episode)
+    plan = [job for one in chosen for job in banking.jobs_of(one, mutants=mutants, parts=-(-jobs // len(chosen)))]
+    lines = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else out
+
+    def done(job: banking.Job, outcome: banking.Outcome, seconds: float) -> None:
+        lines.print(f"{job.episode.name}: {len(outcome.judged)} answers judged in {seconds:.0f} s")
+
+    found = banking.run_all(plan, at_once=jobs, done=done)
+    rows, problems = {}, []
+    for one in chosen:
+        outcome = found[one.name]
+        same = banking.read_equivalents(root, one.name)
+        rows |= banking.table(outcome, same)
+        problems += [f"{judged.variant.name}: {judged.problem}" for judged in outcome.judged if judged.is_mistake]
+        for judged in banking.survivors(outcome, same):
+            lines.print(f"  survived: {escape(judged.variant.name)}")
+        for test, text in banking.unneeded(outcome):
+            lines.print(f"  not needed by any wrong answer: {escape(test)}: {escape(text)}")
+    if as_json:
+        print(banking.as_json(rows))
+    else:
+        say(banking.as_markdown(rows))
+    for problem in problems:
+        lines.print(f"[red]Mistaken:[/] {escape(problem)}")
+    if problems:
+        raise typer.Exit(1)
+
+
 def print_comparison(samples: list[Sample], compared: list[list[Comparison]]) -> None:
     """Show what each sample got for each exercise; where that is not as it should be, the expected mark beside it."""
     longest = max(compared, key=len)

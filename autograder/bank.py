@@ -1,0 +1,604 @@
+"""The bank of answers: does the grader pass what is right and fail what is wrong?
+
+A *variant* is another answer to one exercise, with the verdict that it deserves and why. Variants stand in
+`tests/bank/EPISODE/EXERCISE.md` (see `read_variants`). They are put into the instructor's notebook by code, many into
+one. After the cells before an exercise have run, what the notebook's names hold and which files are there is
+remembered; then each variant is run and judged, with the exercise's own probe and test cells, and all is put back as it
+was. So one run of a notebook, by the same engine that grades students, judges every variant of an episode.
+
+Two kinds of mutation show how good tests and bank are. A test is mutated by leaving out one of its checks: some wrong
+answer has to pass then, else the check is of no use, or the bank lacks the answer that it is for. An answer is mutated
+by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import json
+import re
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+from autograder.build import read_notebook
+from autograder.course import Episode
+from autograder.engine import GradedNotebook, GradingClient
+from autograder.errors import CourseError
+from autograder.judge import GraderFailed, JudgeLimits, Question
+from autograder.limits import GIB, Limits
+from autograder.mutate import mutants, without_checks
+from autograder.student import is_test_cell
+from autograder.worker import Worker
+
+Verdict = Literal["right", "wrong", "partial"]
+
+FOLDER = "tests/bank"
+_HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
+_SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
+#: A bank's notebook is many notebooks in one.
+LIMITS = Limits(notebook_seconds=4 * 3600, cpu_seconds=8 * 3600, cell_seconds=600, memory_bytes=8 * GIB)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another answer to an exercise, and the verdict that it deserves.
+
+    Attributes:
+        episode: The episode's name.
+        exercise: The exercise's id, which is the grade id of its solution cell.
+        verdict: 'right' (full points), 'wrong' (none) or 'partial'.
+        title: What it is, in a few words.
+        answer: The source of the solution cell.
+        why: Why it deserves the verdict.
+        says: Texts that the message to the student must contain.
+        points: What a partial one gets; None else.
+        mutant: Whether code made it from the model solution; then the verdict is only what most of them deserve.
+    """
+
+    episode: str
+    exercise: str
+    verdict: Verdict
+    title: str
+    answer: str
+    why: str = ""
+    says: tuple[str, ...] = ()
+    points: float | None = None
+    mutant: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.episode}, {self.exercise}, {self.verdict}: {self.title}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the grader made of a variant.
+
+    Attributes:
+        variant: The variant.
+        state: 'passed', 'failed', 'partial' or 'grader failed'.
+        score: Points; None if the grader failed.
+        max_score: Points of the exercise.
+        message: What the student would read.
+        seconds: Time that running and judging it took.
+    """
+
+    variant: Variant
+    state: str
+    score: float | None
+    max_score: float
+    message: str
+    seconds: float = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether it got all points."""
+        return self.score is not None and self.score >= self.max_score
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether the grader was wrong about a variant that a person wrote."""
+        return bool(self.problem) and not self.variant.mutant
+
+    @property
+    def problem(self) -> str:
+        """Why the grader was wrong about it; empty if it was right."""
+        v = self.variant
+        if self.score is None:
+            return f"the grader failed: {self.message}"
+        if v.verdict == "right" and not self.full:
+            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}"
+        if v.verdict == "wrong" and self.score > 0:
+            return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
+        if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
+            return f"it got {self.score:g} points, not {v.points:g}: {self.message}"
+        if v.verdict == "wrong" and not v.mutant:
+            if not self.message.strip():
+                return "a wrong answer got no message"
+            for text in v.says:
+                if text.casefold() not in self.message.casefold():
+                    return f"the message does not say '{text}': {self.message}"
+        return ""
+
+
+@dataclass
+class Outcome:
+    """What came of an episode's variants.
+
+    Attributes:
+        judged: One for each variant.
+        checks: For each test cell its checks, in order.
+        needed: For each test cell the places of the checks without which some wrong answer passes.
+    """
+
+    judged: list[Judged] = field(default_factory=list)
+    checks: dict[str, list[str]] = field(default_factory=dict)
+    needed: dict[str, set[int]] = field(default_factory=dict)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_variants(root: Path, episode: str) -> list[Variant]:
+    """The variants of one episode, from `tests/bank/EPISODE/EXERCISE.md`.
+
+    A file is Markdown: a heading of the second level for each variant, `right: title`, `wrong: title` or
+    `partial 1.5: title`; then why, in prose; for a wrong one quotations (`> text`) that the student's message has to
+    contain; and the answer as a block of Python.
+
+    Raises:
+        CourseError: A file is not like that; the message names it and the line.
+    """
+    found = []
+    for path in sorted((root / FOLDER / episode).glob("*.md")):
+        found += _variants(path, episode)
+    return found
+
+
+def _variants(path: Path, episode: str) -> Iterator[Variant]:
+    current: dict[str, Any] | None = None
+    quoted = ""
+    inside_heading = inside_quote = False
+    for token in MarkdownIt().parse(path.read_text(encoding="utf-8")):
+        line = (token.map or [0])[0] + 1
+        if token.type in ("heading_open", "heading_close"):
+            inside_heading = token.type == "heading_open" and token.tag == "h2"
+        elif token.type in ("blockquote_open", "blockquote_close"):
+            inside_quote = token.type == "blockquote_open"
+        elif token.type == "inline" and inside_heading:
+            if current is not None:
+                yield _variant(path, episode, current)
+            match = _HEADING.fullmatch(token.content.strip())
+            if match is None:
+                raise CourseError(
+                    f"{path}, line {line}: '{token.content}' is no heading of a variant. "
+                    "Expected 'right: ...', 'wrong: ...' or 'partial 1.5: ...'."
+                )
+            current = {"line": line, "why": [], "says": [], "answer": None, **match.groupdict()}
+        elif token.type == "inline" and current is not None and inside_quote:
+            quoted = " ".join(token.content.split())
+            current["says"].append(quoted)
+        elif token.type == "inline" and current is not None:
+            current["why"].append(" ".join(token.content.split()))
+        elif token.type == "fence" and current is not None:
+            if token.info.strip() != "python" or current["answer"] is not None:
+                raise CourseError(f"{path}, line {line}: expected one block of ```python in each variant.")
+            current["answer"] = token.content.rstrip("\n")
+    if current is not None:
+        yield _variant(path, episode, current)
+
+
+def _variant(path: Path, episode: str, found: dict[str, Any]) -> Variant:
+    where = f"{path}, line {found['line']}"
+    if found["answer"] is None:
+        raise CourseError(f"{where}: '{found['title']}' has no answer. Expected a block of ```python.")
+    if not found["why"] and found["verdict"] != "right":
+        raise CourseError(f"{where}: '{found['title']}' does not say why. Expected a sentence before the answer.")
+    verdict: Verdict = "partial" if found["points"] else found["verdict"]
+    return Variant(
+        episode=episode,
+        exercise=path.stem,
+        verdict=verdict,
+        title=found["title"],
+        answer=found["answer"],
+        why=" ".join(found["why"]),
+        says=tuple(found["says"]),
+        points=float(found["points"]) if found["points"] else None,
+    )
+
+
+def untouched(episode: Episode) -> list[Variant]:
+    """What every bank holds without being told: each exercise as it was released."""
+    release = read_notebook(episode.release)
+    return [
+        Variant(
+            episode.name,
+            name,
+            "wrong",
+            "not attempted",
+            _cell(release, name).source,
+            "Nothing was done.",
+            ("not attempted yet",),
+        )
+        for name in exercises(read_notebook(episode.source))
+    ]
+
+
+def mutants_of(episode: Episode) -> list[Variant]:
+    """Every mutant of every model solution of an episode."""
+    source = read_notebook(episode.source)
+    return [
+        Variant(episode.name, name, "wrong", change, answer, "A small change to the model solution.", mutant=True)
+        for name in exercises(source)
+        for change, answer in mutants(_cell(source, name).source)
+    ]
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """A mutant of a model solution that deserves full points all the same, and why."""
+
+    exercise: str
+    change: str
+    reason: str
+
+
+def read_equivalents(root: Path, episode: str) -> list[Equivalent]:
+    """The mutants that are as good as the solution, from `tests/bank/EPISODE/equivalent.toml`.
+
+    Raises:
+        CourseError: The file is damaged, or an entry lacks something.
+    """
+    path = root / FOLDER / episode / "equivalent.toml"
+    if not path.is_file():
+        return []
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", [])
+        return [Equivalent(one["exercise"], one["change"], one["reason"]) for one in entries]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as problem:
+        raise CourseError(
+            f"{path} cannot be used: {problem}. Expected [[equivalent]] with exercise, change and reason."
+        ) from problem
+
+
+# --- the notebook ----------------------------------------------------------------------------------------------------
+
+
+def exercises(source: NotebookNode) -> dict[str, list[int]]:
+    """The machine-graded exercises of an instructor's notebook: for each the places of its cells, solution first."""
+    found: dict[str, list[int]] = {}
+    place = 0
+    while place < len(source.cells):
+        about = source.cells[place].metadata.get("nbgrader", {})
+        following = [place]
+        if source.cells[place].cell_type == "code" and about.get("solution") and not about.get("grade"):
+            for after in range(place + 1, len(source.cells)):
+                cell = source.cells[after]
+                marks = cell.metadata.get("nbgrader", {})
+                if cell.cell_type != "code" or not marks.get("locked"):
+                    break
+                following.append(after)
+            if any(is_test_cell(source.cells[at]) for at in following):
+                found[about["grade_id"]] = following
+        place = following[-1] + 1
+    return found
+
+
+def _cell(notebook: NotebookNode, grade_id: str) -> NotebookNode:
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == grade_id:
+            return cell
+    raise CourseError(f"There is no cell with the id {grade_id}.")
+
+
+def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[NotebookNode, dict[str, Variant]]:
+    """The instructor's notebook with variants in it, up to the last exercise that has some.
+
+    Args:
+        source: The instructor's notebook; it is not changed.
+        variants: Variants of its exercises.
+
+    Returns:
+        The notebook, and the variant that each added test cell is about, by its grade id.
+
+    Raises:
+        CourseError: A variant is of an exercise that the notebook does not have.
+    """
+    notebook = copy.deepcopy(source)
+    sections = exercises(source)
+    for variant in variants:
+        if variant.exercise not in sections:
+            raise CourseError(
+                f"{variant.episode} has no machine-graded exercise '{variant.exercise}'. "
+                f"Found in {FOLDER}/{variant.episode}/; its exercises are: {', '.join(sections)}."
+            )
+    last = max(sections[variant.exercise][-1] for variant in variants)
+    starts = {places[0]: name for name, places in sections.items()}
+    cells: list[NotebookNode] = []
+    about: dict[str, Variant] = {}
+    for place, cell in enumerate(notebook.cells[: last + 1]):
+        name = starts.get(place)
+        mine = [variant for variant in variants if variant.exercise == name]
+        if mine:
+            cells.append(_snapshot_cell(f"bank-{name}-save", "save"))
+            for number, variant in enumerate(mine):
+                for at in sections[name or ""]:
+                    twin = copy.deepcopy(source.cells[at])
+                    twin.id = f"bank-{at}-{number}"
+                    marks = twin.metadata["nbgrader"]
+                    marks["grade_id"] = f"{marks['grade_id']}--{number}"
+                    if at == sections[variant.exercise][0]:
+                        twin.source = variant.answer
+                    if is_test_cell(twin):
+                        about[marks["grade_id"]] = variant
+                    cells.append(twin)
+                cells.append(_snapshot_cell(f"bank-{name}-restore-{number}", "restore"))
+        cells.append(cell)
+    notebook.cells = cells
+    return notebook, about
+
+
+def _snapshot_cell(name: str, what: str) -> NotebookNode:
+    # Names that begin with an underscore are not part of what is remembered.
+    code = f"if '_bank' not in globals():\n    _bank = {{}}\n    exec({_SNAPSHOT!r}, _bank)\n_bank[{what!r}](globals())"
+    return new_code_cell(code, id=name[:64])
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+class BankClient(GradingClient):
+    """Judges variants, and each wrong one again by the tests that lack one of their checks."""
+
+    def __init__(self, nb: NotebookNode, *, outcome: Outcome, about: dict[str, Variant], **options: Any) -> None:
+        super().__init__(nb, **options)
+        self.outcome, self.about = outcome, about
+        self._question: Question | None = None
+        self._bundle = b""
+
+    async def collect(self, question: Question) -> bytes:
+        """Collect, and keep a copy for the mutants of the test."""
+        self._question = None
+        self._bundle = await super().collect(question)
+        self._question = question
+        return self._bundle
+
+    async def judge_cell(self, cell: NotebookNode, index: int) -> None:
+        """Judge a variant, and try it with every check left out that is not known to be needed."""
+        self._question = None
+        await super().judge_cell(cell, index)
+        grade_id = cell.metadata["nbgrader"]["grade_id"]
+        variant = self.about.get(grade_id)
+        test = grade_id.partition("--")[0]
+        if variant is None or test not in self.outcome.checks or variant.verdict != "wrong" or variant.mutant:
+            return
+        if self.verdicts[grade_id].state != "failed" or self._question is None:
+            return
+        needed = self.outcome.needed.setdefault(test, set())
+        for place, (_, source) in enumerate(without_checks(cell.source)):
+            if place in needed:
+                continue
+            try:
+                answer = await asyncio.to_thread(
+                    self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle
+                )
+            except GraderFailed:
+                continue  # without this check the test does not run: it is more than a check
+            if answer.kind == "passed":
+                needed.add(place)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run: an episode, and some variants of its exercises."""
+
+    episode: Episode
+    variants: tuple[Variant, ...]
+    mutate_tests: bool = False
+
+
+def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[Job]:
+    """All that there is to judge in an episode, in at most so many notebooks.
+
+    Raises:
+        CourseError: The bank of this episode is not as it should be.
+    """
+    variants = [*untouched(episode), *read_variants(episode.root, episode.name)]
+    if mutants:
+        variants += mutants_of(episode)
+    names = list(dict.fromkeys(variant.exercise for variant in variants))
+    shares = [names[start::parts] for start in range(parts)]
+    return [
+        Job(episode, tuple(variant for variant in variants if variant.exercise in share), mutate_tests=True)
+        for share in shares
+        if share
+    ]
+
+
+def run(job: Job, worker: Worker) -> Outcome:
+    """Judge some variants of one episode in one run of its notebook.
+
+    Raises:
+        CourseError: A variant is of an exercise that does not exist, or nothing can be graded at all.
+    """
+    source = read_notebook(job.episode.source)
+    notebook, about = lay_out(source, job.variants)
+    outcome = Outcome()
+    if job.mutate_tests:
+        for name, places in exercises(source).items():
+            if any(variant.exercise == name for variant in job.variants):
+                for at in places:
+                    if is_test_cell(source.cells[at]):
+                        cell = source.cells[at]
+                        outcome.checks[cell.metadata.nbgrader.grade_id] = [
+                            text for text, _ in without_checks(cell.source)
+                        ]
+
+    def make(nb: NotebookNode, **options: Any) -> BankClient:
+        return BankClient(nb, outcome=outcome, about=about, **options)
+
+    graded = worker.grade(notebook, attempts=1, make_client=make)
+    _require_sound(job.episode, graded, about)
+    for grade_id, variant in about.items():
+        verdict = graded.verdicts[grade_id]
+        outcome.judged.append(
+            Judged(variant, verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
+        )
+    return outcome
+
+
+def _require_sound(episode: Episode, graded: GradedNotebook, about: dict[str, Variant]) -> None:
+    """The model solution between the variants has to pass: else the variants met another state than students do."""
+    for grade_id, verdict in graded.verdicts.items():
+        if grade_id not in about and verdict.state != "passed" and (verdict.score or 0) < verdict.max_score:
+            raise CourseError(
+                f"{episode.name}: the model solution of {grade_id} did not pass between the variants: {verdict.message}"
+            )
+    for cell in graded.notebook.cells:
+        if cell.id.startswith("bank-") and (cell.id.endswith("-save") or "-restore-" in cell.id):
+            for output in cell.get("outputs", ()):
+                if output.output_type == "error":
+                    raise CourseError(
+                        f"{episode.name}: the state before an exercise could not be put back ({cell.id}): "
+                        f"{output.ename}: {output.evalue}"
+                    )
+
+
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    at_once: int = 1,
+    sandbox: bool = True,
+    seed: int | None = None,
+    done: Callable[[Job, Outcome, float], None] = lambda job, outcome, seconds: None,
+    executor: Executor | None = None,
+) -> dict[str, Outcome]:
+    """Run jobs, each in a worker of its own thread.
+
+    Args:
+        jobs: What to run; several may be of one episode.
+        at_once: How many at a time.
+        sandbox: Run students' kernels and judges in sandboxes.
+        seed: The seed of the judge, where it is not the usual one.
+        done: Called for each job that is done, with its seconds.
+        executor: Who runs them, in place of threads.
+
+    Returns:
+        For each episode what came of its variants.
+    """
+    limits = JudgeLimits() if seed is None else JudgeLimits(seed=seed)
+
+    def one(job: Job) -> tuple[Outcome, float]:
+        began = time.monotonic()
+        with Worker(sandbox=sandbox, limits=LIMITS, judge_limits=limits) as worker:
+            return run(job, worker), time.monotonic() - began
+
+    found: dict[str, Outcome] = {}
+    with executor or ThreadPoolExecutor(at_once) as pool:
+        futures = {pool.submit(one, job): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
+            outcome, seconds = future.result()
+            whole = found.setdefault(job.episode.name, Outcome())
+            whole.judged += outcome.judged
+            whole.checks |= outcome.checks
+            for test, places in outcome.needed.items():
+                whole.needed.setdefault(test, set()).update(places)
+            done(job, outcome, seconds)
+    return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """What the bank says of one exercise; counts, named as in `autograder bank --json`."""
+
+    right: int = 0
+    right_failed: int = 0
+    wrong: int = 0
+    wrong_passed: int = 0
+    mutants: int = 0
+    mutants_caught: int = 0
+    assertions: int = 0
+    assertions_needed: int = 0
+
+
+def table(outcome: Outcome, equivalents: Iterable[Equivalent] = ()) -> dict[str, Row]:
+    """The counts for each exercise of an episode; equivalent mutants are left out of both of theirs."""
+    same = {(one.exercise, one.change) for one in equivalents}
+    rows: dict[str, Row] = {}
+    for one in outcome.judged:
+        variant = one.variant
+        row = rows.setdefault(variant.exercise, Row())
+        if variant.mutant:
+            if (variant.exercise, variant.title) not in same:
+                row.mutants += 1
+                row.mutants_caught += not one.full
+        elif variant.verdict == "right":
+            row.right += 1
+            row.right_failed += not one.full
+        else:
+            row.wrong += 1
+            row.wrong_passed += one.full or (variant.verdict == "wrong" and bool(one.score))
+    for test, checks in outcome.checks.items():
+        row = rows.setdefault(test.removesuffix("-test"), Row())
+        row.assertions += len(checks)
+        row.assertions_needed += len(outcome.needed.get(test, ()))
+    return rows
+
+
+def survivors(outcome: Outcome, equivalents: Iterable[Equivalent] = ()) -> list[Judged]:
+    """The mutants of model solutions that got full points and are not known to deserve them."""
+    same = {(one.exercise, one.change) for one in equivalents}
+    return [
+        one
+        for one in outcome.judged
+        if one.variant.mutant and one.full and (one.variant.exercise, one.variant.title) not in same
+    ]
+
+
+def unneeded(outcome: Outcome) -> list[tuple[str, str]]:
+    """The checks without which no wrong answer passes, each with its test cell."""
+    return [
+        (test, text)
+        for test, checks in outcome.checks.items()
+        for at, text in enumerate(checks)
+        if at not in outcome.needed.get(test, ())
+    ]
+
+
+def as_markdown(rows: dict[str, Row]) -> str:
+    """The table for people, with the sums at its end."""
+    total = Row()
+    for row in rows.values():
+        for name, count in dataclasses.asdict(row).items():
+            setattr(total, name, getattr(total, name) + count)
+    lines = ["| exercise | right passed | wrong caught | mutants caught | checks needed |", "| --- " * 5 + "|"]
+    for name, row in [*rows.items(), ("**all**", total)]:
+        lines.append(
+            f"| {name} | {row.right - row.right_failed} of {row.right} | {row.wrong - row.wrong_passed} of {row.wrong} "
+            f"| {_share(row.mutants_caught, row.mutants)} | {_share(row.assertions_needed, row.assertions)} |"
+        )
+    return "\n".join(lines)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / whole:.0f}%)" if whole else "-"
+
+
+def as_json(rows: dict[str, Row]) -> str:
+    """The table for machines."""
+    return json.dumps({"exercises": {name: dataclasses.asdict(row) for name, row in rows.items()}}, indent=2)

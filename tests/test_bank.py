@@ -1,0 +1,145 @@
+"""The bank of answers: read as it is written, judged by the real engine, its mutants counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autograder import bank, cli
+from autograder.bank import Equivalent, Job, Variant, read_equivalents, read_variants, run_all, table
+from autograder.build import build
+from autograder.course import find_episode
+from autograder.errors import CourseError
+
+VARIANTS = """\
+# Add up
+
+Anything may stand here.
+
+## right: by hand
+
+```python
+numbers = [1, 2, 3]
+total = 1 + 2 + 3
+```
+
+## right: with a loop that changes the list
+
+```python
+numbers = [1, 2, 3]
+total = 0
+while numbers:
+    total += numbers.pop()
+```
+
+## wrong: one too many
+
+> should be 6
+
+An off-by-one error.
+
+```python
+numbers = [1, 2, 3]
+total = sum(numbers) + 1
+```
+
+## wrong: not a whole number
+
+Points are for whole numbers.
+
+```python
+numbers = [1, 2, 3]
+total = float(sum(numbers))
+```
+"""
+
+
+@pytest.fixture
+def course(course_factory) -> Path:
+    root = course_factory()
+    build(find_episode(root, "1"))
+    folder = root / bank.FOLDER / "01-small"
+    folder.mkdir(parents=True)
+    (folder / "add-up.md").write_text(VARIANTS)
+    return root
+
+
+def test_variants_are_read_as_they_are_written(course):
+    by_hand, loop, more, real = read_variants(course, "01-small")
+    assert (by_hand.exercise, by_hand.verdict, by_hand.title) == ("add-up", "right", "by hand")
+    assert by_hand.answer == "numbers = [1, 2, 3]\ntotal = 1 + 2 + 3"
+    assert (more.verdict, more.says, more.why) == ("wrong", ("should be 6",), "An off-by-one error.")
+    assert loop.verdict == "right" and real.verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("## maybe: x\n\nWhy.\n\n```python\na = 1\n```\n", "line 1: 'maybe: x' is no heading of a variant"),
+        ("## wrong: x\n\nWhy.\n", "'x' has no answer"),
+        ("## wrong: x\n\n```python\na = 1\n```\n", "'x' does not say why"),
+        ("## right: x\n\n```python\na = 1\n```\n\n```python\na = 2\n```\n", "line 7: expected one block"),
+    ],
+)
+def test_a_file_that_is_not_like_that_is_named_with_the_line(course, text, says):
+    (course / bank.FOLDER / "01-small" / "add-up.md").write_text(text)
+    with pytest.raises(CourseError, match=says):
+        read_variants(course, "01-small")
+
+
+def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
+    stray = Variant("01-small", "add-down", "wrong", "x", "a = 1", "Why.")
+    with pytest.raises(CourseError, match="no machine-graded exercise 'add-down'"):
+        run_all([Job(find_episode(course, "1"), (stray,))])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_bubblewrap")
+def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_that_nobody_needs(course):
+    episode = find_episode(course, "1")
+    variants = [*bank.untouched(episode), *read_variants(course, "01-small")]
+    silent = Variant(
+        "01-small", "add-up", "wrong", "says too little", "total = 7", "Why.", ("a text that is not said",)
+    )
+    mistaken = Variant("01-small", "add-up", "right", "not right at all", "total = 5", "Why.")
+    outcome = run_all([Job(episode, (*variants, silent, mistaken), mutate_tests=True)])["01-small"]
+    problems = {one.variant.title: one.problem for one in outcome.judged if one.problem}
+    assert set(problems) == {"says too little", "not right at all"}
+    assert "does not say 'a text that is not said'" in problems["says too little"]
+    assert "a right answer got 0 of 2 points" in problems["not right at all"]
+    # of three asserts the first only words a message: the second would catch the untouched answer too
+    assert [at in outcome.needed["add-up-test"] for at in range(3)] == [False, True, True]
+    row = table(outcome)["add-up"]
+    assert (row.right, row.right_failed, row.wrong, row.wrong_passed) == (3, 1, 4, 0)
+    assert (row.assertions, row.assertions_needed) == (3, 2)
+
+
+def test_equivalent_mutants_are_not_counted(course):
+    mutants = [Variant("01-small", "add-up", "wrong", name, "a = 1", mutant=True) for name in ("one", "two", "three")]
+    outcome = bank.Outcome([bank.Judged(m, "passed", s, 2, "") for m, s in zip(mutants, (2, 2, 0), strict=True)])
+    row = table(outcome, [Equivalent("add-up", "two", "no difference")])["add-up"]
+    assert (row.mutants, row.mutants_caught) == (2, 1)
+
+
+def test_equivalents_are_read_and_a_damaged_file_is_named(course):
+    path = course / bank.FOLDER / "01-small" / "equivalent.toml"
+    path.write_text('[[equivalent]]\nexercise = "add-up"\nchange = "x"\nreason = "none"\n')
+    assert read_equivalents(course, "01-small") == [Equivalent("add-up", "x", "none")]
+    path.write_text('[[equivalent]]\nexercise = "add-up"\n')
+    with pytest.raises(CourseError, match=r"equivalent\.toml cannot be used"):
+        read_equivalents(course, "01-small")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_bubblewrap")
+def test_the_command_prints_the_table_and_the_same_for_machines(course, monkeypatch):
+    monkeypatch.chdir(course)
+    done = CliRunner().invoke(cli.app, ["bank", "1", "--mutants", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["exercises"]
+    assert rows["add-up"]["right"] == 2 and rows["add-up"]["wrong"] == 3 and rows["add-up"]["wrong_passed"] == 0
+    assert rows["add-up"]["mutants"] == rows["add-up"]["mutants_caught"] > 0
+    assert rows["add-up"]["assertions"] == 3
