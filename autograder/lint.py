@@ -47,7 +47,7 @@ _TELLS_NOTHING = ("#", '"""', "import ", "from ")
 _DRAWS = re.compile(r"plt\.show\(|plt\.(?:figure|subplots)\(|helpers\.(?:plot_\w+|show_images)\(")
 _SEED = re.compile(r"\bset_random_seed\(")
 _FETCHES = re.compile(
-    r"https?://|\burllib\b|\brequests\.|\bget_file\(|keras\.datasets|weights\s*=\s*[\"']imagenet|^\s*[!%]\s*(?:pip|wget|curl)\b",
+    r"https?://|\burllib\b|\brequests\.|\bget_file\(|keras\.(?:datasets|applications)|weights\s*=\s*[\"']imagenet|^\s*[!%]\s*(?:pip|wget|curl)\b",
     re.MULTILINE,
 )
 _FETCHING_MODULES = {"urllib.request", "requests", "http.client", "httpx", "aiohttp", "ftplib", "socket"}

@@ -271,6 +271,7 @@ def test_a_good_course_has_no_findings(course):
         ("keras.utils.set_random_seed(1)\n", "", "0 seed call(s)"),
         ("plt.show()", "plt.show()\nkeras.utils.set_random_seed(2)", "2 seed call(s)"),
         ("plt.show()", 'plt.show()\nkeras.utils.get_file("a", "b")', "'get_file(' would fetch something at run time"),
+        ("plt.show()", "plt.show()\nkeras.applications.VGG16()", "'keras.applications' would fetch something"),
         ("plt.show()", "plt.show()\n!pip install torch", "'!pip' would fetch something at run time"),
         (
             "Add the numbers.",

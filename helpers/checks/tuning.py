@@ -59,9 +59,9 @@ def points_for(accuracy: float, baseline: float = INTRO_BASELINE, n: int = HOLDO
     """Points for an accuracy that beats a baseline, on a scale that allows for luck.
 
     The gain is counted in standard errors of an accuracy that is equal to the baseline. Below the baseline there are no
-    points; at it a quarter of them, half a standard error above it half, at one three quarters, at one and a half all. A
-    model that is no better than the baseline gets that far about once in 15 times. One that is better by three standard
-    errors falls short of it about once in 15 times, and then nearly always has three quarters.
+    points; at it a quarter of them, half a standard error above it half, at one three quarters, and at one and a half
+    all. A model that is no better than the baseline gets that far about once in 15 times. One that is better by three
+    standard errors falls short of it about once in 15 times, and then nearly always has three quarters.
 
     Args:
         accuracy: The share of held-out images that the model got right, 0 to 1.
