@@ -27,7 +27,7 @@ test: $(READY) ## everything that must hold: style, up-to-date notebooks, all te
 	@scripts/setup.sh browser
 	@scripts/setup.sh database
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/pytest -n $(WORKERS)
 
 quick: $(READY) ## the tests that take less than about ten seconds each
 	@$(BIN)/pytest -m "not slow"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_course import SMALL_EPISODE
@@ -36,15 +37,28 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST = ("test_attacks.py", "test_notebooks.py", "test_demo.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that hands the groups out
+def unit(nodeid: str) -> str:
+    """The tests that stay in one process: a file of them, but for the notebooks of the course, which are many runs."""
+    name = nodeid.partition("::")[0]
+    episode = re.search(r"\d\d-[a-z-]+", nodeid) if name.endswith("test_notebooks.py") else None
+    return f"{name} {episode[0]}" if episode else name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand tests out to processes unit by unit, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByUnit(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByUnit(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file of tests in one process, but for the notebooks of the course, which are one file and many runs."""
-    for item in items:
-        name = item.path.name
-        if name == "test_notebooks.py" and (found := re.search(r"\d\d-[a-z-]+", item.name)):
-            name += found[0]
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(name))
+    """Begin with what takes longest."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -10,9 +10,6 @@ import pytest
 from attacks import baseline, classroom, ours, table
 from attacks.corpus import Attack, load, submission
 
-# One worker grades the classes once, where tests run in parallel.
-pytestmark = pytest.mark.xdist_group("attacks")
-
 CORPUS = load()
 CHEAP = [attack for attack in CORPUS if attack.episode == "01-attacks"]
 
