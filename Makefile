@@ -44,7 +44,7 @@ bench: $(READY) ## grade a class with plain nbgrader and with this grader, side 
 	@$(BIN)/python -m autograder.simulate --write
 
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
-	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed
+	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed --timeout 7200
 
 data: $(READY) ## fetch CIFAR-10 from its publisher and make the course's images from it (170 MB)
 	@$(BIN)/autograder data

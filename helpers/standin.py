@@ -31,7 +31,7 @@ _CANVAS = SIZE * _FINE
 _ACROSS = np.linspace(-1, 1, SIZE)
 _MARKER_TEXT = (
     "The images in this folder are a stand-in: drawn by code, for when the real ones can't be had.\n"
-    "To get the real ones (CIFAR-10), delete this folder and run `autograder data`.\n"
+    "To get the real ones (CIFAR-10), run `autograder data`; they take the place of these.\n"
     "Seed of the drawing: {seed}\n"
 )
 
