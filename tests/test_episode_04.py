@@ -640,7 +640,8 @@ def test_right_ways_to_stop_early_pass(run, code):
         ("epochs=60, callbacks=[stopper]", "epochs=2", "how patient is it?"),
         (
             "epochs=60, callbacks=[stopper], verbose=0)",
-            "epochs=10, verbose=0)\nhistory_stop.history = {name: numbers * 6 for name, numbers in history_stop.history.items()}",
+            "epochs=10, verbose=0)\n"
+            "history_stop.history = {name: numbers * 6 for name, numbers in history_stop.history.items()}",
             "expected training to stop before the last epoch, found 60 epochs",
         ),
         ("validation_data=val_ds, epochs=60", "epochs=1", "did fit get validation_data"),
