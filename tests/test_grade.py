@@ -193,7 +193,7 @@ def test_the_class_report_names_who_needs_a_person_and_escapes_what_students_wro
     results = [*graded[1].values(), StudentResult("<b>x</b>", "01-small", problem="<script>alert(1)</script>")]
     page = write_report(tmp_path / "report.html", "01-small", results, sandbox=False).read_text()
     assert "Graded without the sandbox" in page
-    assert "<strong>eve</strong> was not graded" in page
+    assert "<strong>eve</strong>: not graded." in page
     assert "<script>" not in page and "<b>x</b>" not in page
 
 

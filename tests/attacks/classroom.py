@@ -168,7 +168,8 @@ def examine(course: Course, attack: Attack, given: dict[str, float | None] | Non
     found = Found()
     worth = attack.worth()
     for exercise, deserved in worth.items():
-        points = (given or {}).get(exercise, 0)
+        # A student without any marks was listed as not graded: a person has to look.
+        points = None if given is None else given.get(exercise, 0)
         if points is None:
             found.waits.append(exercise)
         elif points > deserved + 1e-9:
