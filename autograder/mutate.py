@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
+_CAME_TO = "bank: check "
 
 _COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -82,6 +83,22 @@ def without_checks(source: str) -> list[tuple[str, str]]:
         body[at] = ast.copy_location(ast.Pass(), body[at])
         found.append((text, ast.unparse(ast.fix_missing_locations(mutant))))
     return found
+
+
+def located_source(source: str) -> str:
+    """A test cell that says which of its checks it comes to, for `located`."""
+    tree = ast.parse(source)
+    places = [place for place in _statements(tree) if _is_check(_at(tree, place), tree)]
+    for number in reversed(range(len(places))):  # from the end, so that the other places stay true
+        body, at = _body(tree, places[number])
+        body.insert(at, ast.parse(f"print({_CAME_TO + str(number)!r})").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def located(printed: str) -> int | None:
+    """The place of the check that a cell from `located_source` came to last, from what it printed; None before any."""
+    found = [line.removeprefix(_CAME_TO) for line in printed.splitlines() if line.startswith(_CAME_TO)]
+    return int(found[-1]) if found and found[-1].isdecimal() else None
 
 
 Place = tuple[tuple[str, int], ...]
