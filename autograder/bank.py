@@ -92,7 +92,8 @@ class Judged:
         score: Points; None if the grader failed.
         max_score: Points of the exercise.
         message: What the student would read.
-        seconds: Time that running and judging it took.
+        seconds: Time that judging it took.
+        stopped: The error that its own cell, or a probe cell, stopped with; empty if none did.
     """
 
     variant: Variant
@@ -101,6 +102,7 @@ class Judged:
     max_score: float
     message: str
     seconds: float = 0.0
+    stopped: str = ""
 
     @property
     def full(self) -> bool:
@@ -119,11 +121,11 @@ class Judged:
         if self.score is None:
             return f"the grader failed: {self.message}"
         if v.verdict == "right" and not self.full:
-            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}"
+            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}{self._why()}"
         if v.verdict == "wrong" and self.score > 0:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
         if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
-            return f"it got {self.score:g} points, not {v.points:g}: {self.message}"
+            return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
         if v.verdict == "wrong" and not v.mutant:
             if not self.message.strip():
                 return "a wrong answer got no message"
@@ -131,6 +133,9 @@ class Judged:
                 if text.casefold() not in self.message.casefold():
                     return f"the message does not say '{text}': {self.message}"
         return ""
+
+    def _why(self) -> str:
+        return f" (its cell stopped with {self.stopped})" if self.stopped else ""
 
 
 @dataclass
@@ -544,15 +549,27 @@ def run(job: Job, worker: Worker) -> Outcome:
     graded = worker.grade(notebook, attempts=1, make_client=make)
     if outcome.broken:
         raise CourseError(outcome.broken)
+    stopped = _errors(graded.notebook, about)
     for grade_id, verdict in graded.verdicts.items():
         variant = about.get(grade_id)
         if variant is not None:
-            outcome.judged.append(
-                Judged(variant, verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
-            )
+            said = (verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
+            outcome.judged.append(Judged(variant, *said, stopped=stopped.get(variant, "")))
         elif verdict.score is None:
             raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
     return outcome
+
+
+def _errors(notebook: NotebookNode, about: dict[str, Variant]) -> dict[Variant, str]:
+    """The first error that the cells of each variant stopped with."""
+    found: dict[Variant, str] = {}
+    for cell in notebook.cells:
+        variant = about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if variant is not None and not is_test_cell(cell):
+            for output in cell.get("outputs", ()):
+                if output.output_type == "error":
+                    found.setdefault(variant, f"{output.ename}: {output.evalue}"[:500])
+    return found
 
 
 def run_all(
