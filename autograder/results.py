@@ -1,6 +1,6 @@
 """What grading has found, kept so that nothing is lost and nothing is done twice: results, and a ledger of marks.
 
-`docs/grading.md` explains which key covers what.
+`docs/explanation/grading.md` explains which key covers what.
 """
 
 from __future__ import annotations
