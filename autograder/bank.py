@@ -9,6 +9,9 @@ was. So one run of a notebook, by the same engine that grades students, judges e
 Two kinds of mutation show how good tests and bank are. A test is mutated by leaving out one of its checks: some wrong
 answer has to pass then, else the check is of no use, or the bank lacks the answer that it is for. An answer is mutated
 by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
+
+A check in the part of a test that students have serves them, not the mark: hidden tests often cover it once more. So
+it's tried in that part alone: without it, some wrong answer has to look right to the student who runs it.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from autograder.engine import GradedNotebook, GradingClient
 from autograder.errors import CourseError
 from autograder.judge import GraderFailed, JudgeLimits, Question
 from autograder.limits import GIB, Limits
-from autograder.mutate import mutants, without_checks
+from autograder.mutate import mutants, shown, without_checks
 from autograder.student import is_test_cell
 from autograder.worker import Worker
 
@@ -386,17 +389,26 @@ class BankClient(GradingClient):
         if self.verdicts[grade_id].state != "failed" or self._question is None:
             return
         needed = self.outcome.needed.setdefault(test, set())
-        for place, (_, source) in enumerate(without_checks(cell.source)):
-            if place in needed:
-                continue
-            try:
-                answer = await asyncio.to_thread(
-                    self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle
-                )
-            except GraderFailed:
-                continue  # without this check the test does not run: it is more than a check
-            if answer.kind == "passed":
+        visible = dict(without_checks(shown(cell.source)))
+        checks = without_checks(cell.source)
+        unsettled = [text for place, (text, _) in enumerate(checks) if place not in needed and text in visible]
+        # Only what the visible part catches can show that one of its checks is needed there.
+        caught_there = bool(unsettled) and not await self._passes(shown(cell.source))
+        for place, (text, source) in enumerate(checks):
+            if place not in needed and (
+                await self._passes(source) or (caught_there and text in visible and await self._passes(visible[text]))
+            ):
                 needed.add(place)
+
+    async def _passes(self, source: str) -> bool:
+        """Whether the answer judged last would pass another test."""
+        try:
+            answer = await asyncio.to_thread(
+                self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle
+            )
+        except GraderFailed:
+            return False  # without this check the test does not run: it is more than a check
+        return answer.kind == "passed"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Iterator
 
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
+
+_HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", re.MULTILINE | re.DOTALL)
 
 _COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -82,6 +85,11 @@ def without_checks(source: str) -> list[tuple[str, str]]:
         body[at] = ast.copy_location(ast.Pass(), body[at])
         found.append((text, ast.unparse(ast.fix_missing_locations(mutant))))
     return found
+
+
+def shown(source: str) -> str:
+    """The part of a test cell that students have."""
+    return _HIDDEN.sub("", source)
 
 
 Place = tuple[tuple[str, int], ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from autograder.mutate import mutants, without_checks
+from autograder.mutate import mutants, shown, without_checks
 
 TEST = """\
 from helpers import checks
@@ -30,6 +30,11 @@ def test_every_check_is_left_out_in_turn_also_inside_of_a_loop():
         assert text not in source
         assert "checks.expect_history" in source, "a value that is read later is no mere check"
         assert all(other in source for other in texts if other != text)
+
+
+def test_what_students_have_of_a_test_ends_where_the_hidden_part_begins():
+    hidden = "### BEGIN HIDDEN TESTS\nassert total == 6\n### END HIDDEN TESTS\n"
+    assert shown(TEST + hidden + "print(1)\n") == TEST + "print(1)\n"
 
 
 def changed(source: str) -> dict[str, str]:
