@@ -28,15 +28,16 @@ c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
     "autograder.glossary.AddGlossary",
 ]
-c.AddGlossary.path = str(Path(__file__).resolve().parent / "docs" / "glossary.md")
+c.AddGlossary.path = str(Path(__file__).resolve().parent / "docs" / "reference" / "glossary.md")
 
 # What an instructor's own run left beside a notebook, and what a student's did, must not pass for what a notebook does.
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "models", "data"]
 
-# Submissions are repaired from the release before nbgrader sees them: see docs/repair.md.
+# Submissions are repaired from the release before nbgrader sees them: see docs/reference/repair.md.
 c.Autograde.exporter_class = "autograder.exporter.RepairingExporter"
 
-# Students' cells run in a sandbox, test cells before the judge, and points need its evidence: see docs/judge.md.
+# Students' cells run in a sandbox, test cells before the judge, and points need its evidence:
+# see docs/explanation/judge.md.
 c.Autograde.autograde_preprocessors = [
     "autograder.preprocessors.JudgedExecute",
     "nbgrader.preprocessors.IgnorePattern",

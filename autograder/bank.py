@@ -11,7 +11,7 @@ answer has to pass then, else the check is of no use, or the bank lacks the answ
 by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
 
 A check in the part of a test that students have serves them, not the mark: hidden tests often cover it once more. So
-it's tried in that part alone: without it, some wrong answer has to look right to the student who runs it.
+it is tried in that part alone, too: without it, some wrong answer has to look right to the student who runs it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
@@ -35,11 +35,11 @@ from nbformat.v4 import new_code_cell
 
 from autograder.build import read_notebook
 from autograder.course import Episode
-from autograder.engine import GradedNotebook, GradingClient
+from autograder.engine import GradingClient
 from autograder.errors import CourseError
-from autograder.judge import GraderFailed, JudgeLimits, Question
+from autograder.judge import Answer, GraderFailed, JudgeLimits, Question
 from autograder.limits import GIB, Limits
-from autograder.mutate import mutants, shown, without_checks
+from autograder.mutate import located, located_source, mutants, shown, without_checks
 from autograder.student import is_test_cell
 from autograder.worker import Worker
 
@@ -47,6 +47,7 @@ Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
 _HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
+_SAVED, _RESTORED = "bank-save-", "bank-restore-"
 _SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
 #: A bank's notebook is many notebooks in one.
 LIMITS = Limits(notebook_seconds=4 * 3600, cpu_seconds=8 * 3600, cell_seconds=600, memory_bytes=8 * GIB)
@@ -94,7 +95,8 @@ class Judged:
         score: Points; None if the grader failed.
         max_score: Points of the exercise.
         message: What the student would read.
-        seconds: Time that running and judging it took.
+        seconds: Time that judging it took.
+        stopped: The error that its own cell, or a probe cell, stopped with; empty if none did.
     """
 
     variant: Variant
@@ -103,6 +105,7 @@ class Judged:
     max_score: float
     message: str
     seconds: float = 0.0
+    stopped: str = ""
 
     @property
     def full(self) -> bool:
@@ -121,11 +124,11 @@ class Judged:
         if self.score is None:
             return f"the grader failed: {self.message}"
         if v.verdict == "right" and not self.full:
-            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}"
+            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}{self._why()}"
         if v.verdict == "wrong" and self.score > 0:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
         if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
-            return f"it got {self.score:g} points, not {v.points:g}: {self.message}"
+            return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
         if v.verdict == "wrong" and not v.mutant:
             if not self.message.strip():
                 return "a wrong answer got no message"
@@ -133,6 +136,9 @@ class Judged:
                 if text.casefold() not in self.message.casefold():
                     return f"the message does not say '{text}': {self.message}"
         return ""
+
+    def _why(self) -> str:
+        return f" (its cell stopped with {self.stopped})" if self.stopped else ""
 
 
 @dataclass
@@ -143,11 +149,13 @@ class Outcome:
         judged: One for each variant.
         checks: For each test cell its checks, in order.
         needed: For each test cell the places of the checks without which some wrong answer passes.
+        broken: Why the run was given up; empty if it was not.
     """
 
     judged: list[Judged] = field(default_factory=list)
     checks: dict[str, list[str]] = field(default_factory=dict)
     needed: dict[str, set[int]] = field(default_factory=dict)
+    broken: str = ""
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -313,7 +321,7 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
         variants: Variants of its exercises.
 
     Returns:
-        The notebook, and the variant that each added test cell is about, by its grade id.
+        The notebook, and the variant that each added cell is about, by its grade id.
 
     Raises:
         CourseError: A variant is of an exercise that the notebook does not have.
@@ -334,7 +342,7 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
         name = starts.get(place)
         mine = [variant for variant in variants if variant.exercise == name]
         if mine:
-            cells.append(_snapshot_cell(f"bank-{name}-save", "save"))
+            cells.append(_snapshot_cell(f"{_SAVED}{name}", "save"))
             for number, variant in enumerate(mine):
                 for at in sections[name or ""]:
                     twin = copy.deepcopy(source.cells[at])
@@ -343,10 +351,9 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
                     marks["grade_id"] = f"{marks['grade_id']}--{number}"
                     if at == sections[variant.exercise][0]:
                         twin.source = variant.answer
-                    if is_test_cell(twin):
-                        about[marks["grade_id"]] = variant
+                    about[marks["grade_id"]] = variant
                     cells.append(twin)
-                cells.append(_snapshot_cell(f"bank-{name}-restore-{number}", "restore"))
+                cells.append(_snapshot_cell(f"{_RESTORED}{number}-{name}", "restore"))
         cells.append(cell)
     notebook.cells = cells
     return notebook, about
@@ -361,14 +368,51 @@ def _snapshot_cell(name: str, what: str) -> NotebookNode:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
+class Broken(Exception):
+    """A run of a bank that tells nothing any more; the message says which variant is to blame."""
+
+
 class BankClient(GradingClient):
-    """Judges variants, and each wrong one again by the tests that lack one of their checks."""
+    """Judges variants, and each wrong one again without the check that it failed at.
+
+    It gives up as soon as something shows that variants do not meet what students do.
+    """
 
     def __init__(self, nb: NotebookNode, *, outcome: Outcome, about: dict[str, Variant], **options: Any) -> None:
         super().__init__(nb, **options)
         self.outcome, self.about = outcome, about
         self._question: Question | None = None
         self._bundle = b""
+        self._last: Variant | None = None
+        self._since: list[Variant] = []  # the variants of the present exercise that were run
+
+    async def async_execute_cell(self, cell: NotebookNode, cell_index: int, *options: Any) -> NotebookNode:
+        """Run or judge a cell, knowing which variant it is about."""
+        variant = self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if variant is not None and variant is not self._last:
+            if self._last is None or variant.exercise != self._last.exercise:
+                self._since = []
+            self._since.append(variant)
+            self._last = variant
+        cell = await super().async_execute_cell(cell, cell_index, *options)
+        for output in cell.get("outputs", ()):
+            if cell.id.startswith(_RESTORED) and output.output_type == "error":
+                self._give_up(
+                    "the state before the exercise could not be put back after it "
+                    f"({output.ename}: {output.evalue.strip()}). Expected an answer that leaves a working kernel."
+                )
+        return cell
+
+    async def _replay(self) -> None:
+        self._give_up(
+            "the kernel ended while it was run, and with it the state that the next variants need. "
+            "Expected an answer that ends by itself, within the limits."
+        )
+
+    def _give_up(self, why: str) -> NoReturn:
+        name = self._last.name if self._last is not None else "before the first variant"
+        self.outcome.broken = f"{name}: {why}"
+        raise Broken(self.outcome.broken)
 
     async def collect(self, question: Question) -> bytes:
         """Collect, and keep a copy for the mutants of the test."""
@@ -378,37 +422,52 @@ class BankClient(GradingClient):
         return self._bundle
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
-        """Judge a variant, and try it with every check left out that is not known to be needed."""
+        """Judge a variant, and try it without the check that it failed at, unless that is known to be needed."""
         self._question = None
         await super().judge_cell(cell, index)
         grade_id = cell.metadata["nbgrader"]["grade_id"]
-        variant = self.about.get(grade_id)
-        test = grade_id.partition("--")[0]
-        if variant is None or test not in self.outcome.checks or variant.verdict != "wrong" or variant.mutant:
+        verdict, variant = self.verdicts[grade_id], self.about.get(grade_id)
+        if variant is None:
+            if verdict.state != "passed" and (verdict.score or 0) < verdict.max_score:
+                self.outcome.broken = self._unsound(grade_id, verdict.message)
+                raise Broken(self.outcome.broken)
             return
-        if self.verdicts[grade_id].state != "failed" or self._question is None:
+        test = grade_id.partition("--")[0]
+        if test not in self.outcome.checks or variant.verdict == "right" or variant.mutant or self._question is None:
+            return
+        if verdict.score is None or verdict.score >= verdict.max_score:
             return
         needed = self.outcome.needed.setdefault(test, set())
-        visible = dict(without_checks(shown(cell.source)))
-        checks = without_checks(cell.source)
-        unsettled = [text for place, (text, _) in enumerate(checks) if place not in needed and text in visible]
-        # Only what the visible part catches can show that one of its checks is needed there.
-        caught_there = bool(unsettled) and not await self._passes(shown(cell.source))
-        for place, (text, source) in enumerate(checks):
-            if place not in needed and (
-                await self._passes(source) or (caught_there and text in visible and await self._passes(visible[text]))
-            ):
-                needed.add(place)
-
-    async def _passes(self, source: str) -> bool:
-        """Whether the answer judged last would pass another test."""
+        if len(needed) == len(self.outcome.checks[test]):
+            return
         try:
-            answer = await asyncio.to_thread(
-                self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle
-            )
+            place = located((await self._ask(located_source(cell.source))).stdout)
+            if place is None or place in needed:
+                return
+            text, without = without_checks(cell.source)[place]
+            answer = await self._ask(without)
+            visible = dict(without_checks(shown(cell.source)))
+            if answer.kind == "failed" and text in visible:
+                answer = await self._ask(visible[text])
         except GraderFailed:
-            return False  # without this check the test does not run: it is more than a check
-        return answer.kind == "passed"
+            return  # without this check the test does not run: it is more than a check
+        if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > verdict.score):
+            needed.add(place)
+
+    async def _ask(self, source: str) -> Answer:
+        assert self._question is not None
+        return await asyncio.to_thread(self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle)
+
+    def _unsound(self, grade_id: str, message: str) -> str:
+        found = f"{self._last.episode if self._last else 'The notebook'}: the model solution of {grade_id} did not pass"
+        if self._last is None:
+            return f"{found}, with no variant before it: {message}"
+        ran = ", ".join(f"'{variant.title}'" for variant in self._since)
+        return (
+            f"{found} after the variants of {self._last.exercise}: {message} "
+            f"One of them leaves something behind that cannot be put back: {ran}. "
+            "Leave out one after the other to see which (docs/fidelity.md says what can be put back)."
+        )
 
 
 @dataclass(frozen=True)
@@ -420,8 +479,16 @@ class Job:
     mutate_tests: bool = False
 
 
-def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[Job]:
+def jobs_of(
+    episode: Episode, *, mutants: bool = False, parts: int = 1, only: Collection[str] | None = None
+) -> list[Job]:
     """All that there is to judge in an episode, in at most so many notebooks.
+
+    Args:
+        episode: The episode.
+        mutants: Whether to try mutants of the model solutions too.
+        parts: How many notebooks to make, at most; the cells of the episode itself are run in each.
+        only: The exercises whose variants to try; all if None.
 
     Raises:
         CourseError: The bank of this episode is not as it should be.
@@ -429,6 +496,9 @@ def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[
     variants = [*untouched(episode), *read_variants(episode.root, episode.name)]
     if mutants:
         variants += mutants_of(episode)
+    _require_exercises(episode, variants)
+    if only is not None:
+        variants = [variant for variant in variants if variant.exercise in only]
     names = list(dict.fromkeys(variant.exercise for variant in variants))
     shares = [names[start::parts] for start in range(parts)]
     return [
@@ -436,6 +506,29 @@ def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[
         for share in shares
         if share
     ]
+
+
+def _require_exercises(episode: Episode, variants: Iterable[Variant]) -> None:
+    there = exercises(read_notebook(episode.source))
+    for variant in variants:
+        if variant.exercise not in there:
+            raise CourseError(
+                f"{episode.name} has no machine-graded exercise '{variant.exercise}'. "
+                f"Found in {FOLDER}/{episode.name}/; its exercises are: {', '.join(there)}."
+            )
+
+
+def require_known(episodes: Iterable[Episode], names: Collection[str]) -> set[str]:
+    """The names, if each is that of a machine-graded exercise of one of the episodes.
+
+    Raises:
+        CourseError: One is not; the message lists those that there are.
+    """
+    there = [name for episode in episodes for name in exercises(read_notebook(episode.source))]
+    for name in names:
+        if name not in there:
+            raise CourseError(f"There is no machine-graded exercise '{name}' here. Found: {', '.join(there)}.")
+    return set(names)
 
 
 def run(job: Job, worker: Worker) -> Outcome:
@@ -461,30 +554,29 @@ def run(job: Job, worker: Worker) -> Outcome:
         return BankClient(nb, outcome=outcome, about=about, **options)
 
     graded = worker.grade(notebook, attempts=1, make_client=make)
-    _require_sound(job.episode, graded, about)
-    for grade_id, variant in about.items():
-        verdict = graded.verdicts[grade_id]
-        outcome.judged.append(
-            Judged(variant, verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
-        )
+    if outcome.broken:
+        raise CourseError(outcome.broken)
+    stopped = _errors(graded.notebook, about)
+    for grade_id, verdict in graded.verdicts.items():
+        variant = about.get(grade_id)
+        if variant is not None:
+            said = (verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
+            outcome.judged.append(Judged(variant, *said, stopped=stopped.get(variant, "")))
+        elif verdict.score is None:
+            raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
     return outcome
 
 
-def _require_sound(episode: Episode, graded: GradedNotebook, about: dict[str, Variant]) -> None:
-    """The model solution between the variants has to pass: else the variants met another state than students do."""
-    for grade_id, verdict in graded.verdicts.items():
-        if grade_id not in about and verdict.state != "passed" and (verdict.score or 0) < verdict.max_score:
-            raise CourseError(
-                f"{episode.name}: the model solution of {grade_id} did not pass between the variants: {verdict.message}"
-            )
-    for cell in graded.notebook.cells:
-        if cell.id.startswith("bank-") and (cell.id.endswith("-save") or "-restore-" in cell.id):
+def _errors(notebook: NotebookNode, about: dict[str, Variant]) -> dict[Variant, str]:
+    """The first error that the cells of each variant stopped with."""
+    found: dict[Variant, str] = {}
+    for cell in notebook.cells:
+        variant = about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if variant is not None and not is_test_cell(cell):
             for output in cell.get("outputs", ()):
                 if output.output_type == "error":
-                    raise CourseError(
-                        f"{episode.name}: the state before an exercise could not be put back ({cell.id}): "
-                        f"{output.ename}: {output.evalue}"
-                    )
+                    found.setdefault(variant, f"{output.ename}: {output.evalue}"[:500])
+    return found
 
 
 def run_all(

@@ -3,7 +3,7 @@
 The text of this file is sent to the student kernel and executed there in a namespace of its own, with `REQUEST` and
 `NAMESPACE` put into it. So it uses the standard library alone, and NumPy, pandas, Keras or TensorFlow only where the
 student's own code has imported them. It runs beside a stranger's code and may be made to write anything at all; that is
-no harm, for `crossing.decode` believes nothing of it. `docs/judge.md` explains the format.
+no harm, for `crossing.decode` believes nothing of it. `docs/explanation/judge.md` explains the format.
 """
 
 import io

@@ -2,7 +2,7 @@
 
 The first half (`free_names`, `file_names`) looks at the source of a test cell and runs wherever grading runs. The
 second half (`decode`) runs only inside the judge process: the bytes come from a process that ran a stranger's code, so
-nothing in them is believed before it was checked. `docs/judge.md` explains the format.
+nothing in them is believed before it was checked. `docs/explanation/judge.md` explains the format.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What `autograder data` does: make the course's images from CIFAR-10, or draw the stand-in.
 
-The selection is fixed, so every class in the world works on the same images (`docs/data.md`). The archive comes from
-its publisher and is read as `keras.datasets.cifar10` reads it; unlike Keras's own download, this one can be resumed.
+The selection is fixed, so every class in the world works on the same images (`docs/reference/data.md`). The archive
+comes from its publisher and is read as `keras.datasets.cifar10` reads it; unlike Keras's own download, this one can be
+resumed.
 """
 
 from __future__ import annotations

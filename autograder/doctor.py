@@ -164,7 +164,7 @@ def break_outs() -> Iterator[Finding]:
                 "missing",
                 f"NOT held: {detail}",
                 "a student's code could do this while it is graded",
-                "grade on another machine, and see docs/security.md",
+                "grade on another machine, and see docs/explanation/security.md",
             )
 
 

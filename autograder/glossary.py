@@ -1,7 +1,7 @@
 """The course's glossary: the file that holds it, and the part of it that stands at the end of each student notebook.
 
-`docs/glossary.md` is edited by people: a paragraph for each word, `**stride** (3): how far ...`, where the number says
-in which episode the word is explained. There, the lesson text links it to the heading `Glossary`:
+`docs/reference/glossary.md` is edited by people: a paragraph for each word, `**stride** (3): how far ...`, where the
+number says in which episode the word is explained. There, the lesson text links it to the heading `Glossary`:
 `[*stride*](#Glossary)`. The student notebook ends with a section of that name, made from the words that the episode
 uses, so the links work wherever the notebook is opened, without a network and without any other file.
 """
@@ -21,7 +21,7 @@ from traitlets import Unicode
 from autograder.course import EPISODE_NAME
 from autograder.errors import CourseError
 
-PLACE = Path("docs") / "glossary.md"
+PLACE = Path("docs") / "reference" / "glossary.md"
 #: The heading in the student notebook, which is also the target of the links.
 HEADING = "Glossary"
 CELL_ID = "glossary"

@@ -581,7 +581,7 @@ def links_lead_somewhere(root: Path, lessons: Sequence[Lesson]) -> Iterator[Find
                 and not (lesson.episode.release.parent / target).is_file()
             ):
                 yield Finding(where, f"the link {match[0]} leads nowhere from there", "Link to what students have.")
-    for path in (*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))):
+    for path in (*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))):
         text = without_code(path.read_text(encoding="utf-8"))
         for match in _MARKDOWN_LINK.finditer(text):
             name, _, anchor = match["target"].partition("#")

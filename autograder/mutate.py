@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
+_CAME_TO = "bank: check "
 
 _HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", re.MULTILINE | re.DOTALL)
 
@@ -90,6 +91,22 @@ def without_checks(source: str) -> list[tuple[str, str]]:
 def shown(source: str) -> str:
     """The part of a test cell that students have."""
     return _HIDDEN.sub("", source)
+
+
+def located_source(source: str) -> str:
+    """A test cell that says which of its checks it comes to, for `located`."""
+    tree = ast.parse(source)
+    places = [place for place in _statements(tree) if _is_check(_at(tree, place), tree)]
+    for number in reversed(range(len(places))):  # from the end, so that the other places stay true
+        body, at = _body(tree, places[number])
+        body.insert(at, ast.parse(f"print({_CAME_TO + str(number)!r})").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def located(printed: str) -> int | None:
+    """The place of the check that a cell from `located_source` came to last, from what it printed; None before any."""
+    found = [line.removeprefix(_CAME_TO) for line in printed.splitlines() if line.startswith(_CAME_TO)]
+    return int(found[-1]) if found and found[-1].isdecimal() else None
 
 
 Place = tuple[tuple[str, int], ...]

@@ -5,7 +5,7 @@ formats and encodings, merged badly or under another name. `repair` reads whatev
 and lays the student's answers, and the student's own further cells, into a fresh copy of the release. Everything that
 decides about points (locked cells, their order, grade ids, points, types, the kernel) comes from the release.
 
-`docs/repair.md` tells the rules to instructors. Pure functions, no input or output.
+`docs/reference/repair.md` tells the rules to instructors. Pure functions, no input or output.
 """
 
 from __future__ import annotations

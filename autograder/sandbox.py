@@ -1,7 +1,8 @@
 """The sandbox: what a process that runs a stranger's code may see, and the command line that shows it no more.
 
 `Sandbox` is a policy. `Sandbox.command` turns it into a bubblewrap command line, `SandboxProcess` (in `watch.py`) runs
-one under the watch of its limits, and `SandboxProvisioner` does so for a Jupyter kernel. `docs/sandbox.md` explains it.
+one under the watch of its limits, and `SandboxProvisioner` does so for a Jupyter kernel. `docs/explanation/sandbox.md`
+explains it.
 """
 
 from __future__ import annotations

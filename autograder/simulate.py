@@ -4,7 +4,7 @@
 each job takes the time that a job of the benchmark took (`bench/latest.json`), machines die and come back, and the
 clock is a number. A million submissions need a minute or two.
 
-`python -m autograder.simulate` prints the tables of `docs/scaling.md`, and `--write` puts them there.
+`python -m autograder.simulate` prints the tables of `docs/explanation/scaling.md`, and `--write` puts them there.
 """
 
 from __future__ import annotations
@@ -352,7 +352,7 @@ class _Grader:
         self.busy += seconds
 
 
-# --- the tables of docs/scaling.md -----------------------------------------------------------------------------------
+# --- the tables of docs/explanation/scaling.md -----------------------------------------------------------------------
 
 PLANS = (
     Plan(100, 1, 2),
@@ -418,7 +418,7 @@ def put_in(text: str, block: str) -> str:
         f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n\n{block}\n\n{END}", text, flags=re.DOTALL
     )
     if times != 1:
-        raise CourseError(f"Expected one pair of {BEGIN} and {END} in docs/scaling.md, found {times}.")
+        raise CourseError(f"Expected one pair of {BEGIN} and {END} in docs/explanation/scaling.md, found {times}.")
     return made
 
 
@@ -427,7 +427,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m autograder.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/scaling.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/explanation/scaling.md")
     parser.add_argument("--measured", type=Path, help="the benchmark's file (bench/latest.json)")
     parser.add_argument(
         "--plan",
@@ -442,7 +442,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plans = [Plan(*options.plan)] if options.plan else PLANS
     block = tables(costs, plans=plans)
     if options.write and not options.plan:
-        path = root / "docs" / "scaling.md"
+        path = root / "docs" / "explanation" / "scaling.md"
         path.write_text(put_in(path.read_text(encoding="utf-8"), block), encoding="utf-8")
     print(block)
 

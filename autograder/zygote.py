@@ -1,8 +1,8 @@
 """The grader's side of the zygote: a sandboxed process that has imported TensorFlow and forks a kernel in milliseconds.
 
 `Zygote` owns one. `Zygote.kernel` is what the provisioner calls; what it returns is watched and ended as any sandboxed
-process is. `inside/zygote.py` is the other side, and `docs/sandbox.md` explains why nothing of one submission reaches
-the next.
+process is. `inside/zygote.py` is the other side, and `docs/explanation/sandbox.md` explains why nothing of one
+submission reaches the next.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ ON_PHOTOGRAPHS: dict[tuple[str, str], float] = {
     ("rescaled", MEASURES[1]): 0.525,
     ("rescaled", MEASURES[2]): 0.677,
 }
-"""Mean accuracies on 2,000 photographs of CIFAR-10, as measured by this program; see `docs/calibration.md`."""
+"""Mean accuracies on 2,000 photographs of CIFAR-10, measured by this program: `docs/explanation/calibration.md`."""
 
 
 @dataclass

@@ -123,8 +123,8 @@ def course(course_factory) -> Path:
     root = course_factory({"01-small": LESSON, "02-second": SECOND})
     (root / "helpers" / "hints").mkdir(parents=True)
     (root / "helpers" / "hints" / "01-small.md").write_text(HINTS)
-    (root / "docs").mkdir()
-    (root / "docs" / "glossary.md").write_text(GLOSSARY)
+    (root / "docs" / "reference").mkdir(parents=True)
+    (root / "docs" / "reference" / "glossary.md").write_text(GLOSSARY)
     (root / "README.md").write_text(README)
     for episode in episodes(root):
         build(episode)
@@ -159,18 +159,20 @@ def test_every_word_of_the_glossary_is_in_a_student_notebook(repository):
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.id == "glossary":
                 explained.update(re.findall(r"^- \*\*(.+?)\*\*: ", cell.source, re.MULTILINE))
-    assert {", ".join(term.names) for term in read_glossary(repository / "docs" / "glossary.md")} == explained
+    assert {
+        ", ".join(term.names) for term in read_glossary(repository / "docs" / "reference" / "glossary.md")
+    } == explained
 
 
 def test_the_instructor_guide_states_the_reading_level_that_is_measured(repository):
     """A word more or less needs no new table; a tenth of a grade is what textstat rounds to."""
-    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
     for episode in episodes(repository):
         one = measure(Lesson(episode))
         row = re.search(
             rf"^\| {one.number} \| {re.escape(one.title)} \| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \|$", guide, re.M
         )
-        assert row, f"docs/instructor-guide.md has no row such as:\n{table([one])}"
+        assert row, f"docs/how-to/instructor-guide.md has no row such as:\n{table([one])}"
         words, length, grade = (float(number.replace(",", "")) for number in row.groups())
         assert abs(words - one.words) <= 0.05 * one.words, table([one])
         assert abs(length - one.words_per_sentence) <= 0.5, table([one])
@@ -178,20 +180,20 @@ def test_the_instructor_guide_states_the_reading_level_that_is_measured(reposito
 
 
 def test_no_episode_is_harder_to_read_than_the_stated_grade(repository):
-    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
     assert f"grade {HARDEST_GRADE:g} or below" in guide
     for episode in episodes(repository):
         assert measure(Lesson(episode)).grade <= HARDEST_GRADE, episode.name
 
 
 def test_the_instructor_guide_has_the_times_points_and_rubrics_of_the_episodes(repository):
-    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
     plain = " ".join(guide.split())
     for episode in episodes(repository):
         lesson = Lesson(episode)
         times = re.findall(r"(\d+) minutes", lesson.cells[0].source)
         row = f"| {lesson.number} | {lesson.title} | {times[0]} min | {times[1]} min | {lesson.points:g} | "
-        assert f"{row}{lesson.written_points:g} |" in guide, f"docs/instructor-guide.md has no row '{row}'"
+        assert f"{row}{lesson.written_points:g} |" in guide, f"docs/how-to/instructor-guide.md has no row '{row}'"
         assert f"### Episode {lesson.number}: {lesson.title}" in guide
         for exercise in lesson.exercises:
             if exercise.written:
@@ -199,12 +201,14 @@ def test_the_instructor_guide_has_the_times_points_and_rubrics_of_the_episodes(r
                 rubric = exercise.cell.source.partition("**Rubric.**")[2]
                 for line in re.split(r"^- ", rubric, flags=re.MULTILINE)[1:]:
                     told = " ".join(line.split())
-                    assert told in plain, f"docs/instructor-guide.md, rubric of '{exercise.name}': expected '{told}'"
+                    assert told in plain, (
+                        f"instructor-guide.md, rubric of '{exercise.name}': expected '{told}'"
+                    )
 
 
 def test_the_example_of_the_instructor_guide_can_be_followed(repository, tmp_path):
     """Its edits are made in a copy of the course, and each command says what the guide says."""
-    guide = " ".join((repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8").split())
+    guide = " ".join((repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8").split())
     for name in ("course", "docs", "release", "source"):
         shutil.copytree(repository / name, tmp_path / name)
     shutil.copytree(repository / "helpers" / "hints", tmp_path / "helpers" / "hints")
@@ -306,19 +310,19 @@ def test_a_fault_in_a_lesson_is_found_and_named(course, old, new, says):
         ),
         ("helpers/hints/01-small.md", "## add-more", "## add-moore", "hints for 'add-moore', which is no exercise"),
         (
-            "docs/glossary.md",
+            "docs/reference/glossary.md",
             "**plus sign** (2)",
             "**sum sign** (2)",
             "'sum sign' is in the glossary as a word of this",
         ),
-        ("docs/glossary.md", "**plus sign** (2)", "**tally, plus sign** (2)", "'sum' stands after 'tally'"),
+        ("docs/reference/glossary.md", "**plus sign** (2)", "**tally, plus sign** (2)", "'sum' stands after 'tally'"),
         (
             "README.md",
             "| 1 |",
             "[The guide](docs/guide.md)\n| 1 |",
             "the link [The guide](docs/guide.md) leads to nothing",
         ),
-        ("README.md", "| 1 |", "[Sums](docs/glossary.md#sums)\n| 1 |", "leads to no heading of glossary.md"),
+        ("README.md", "| 1 |", "[Sums](docs/reference/glossary.md#sums)\n| 1 |", "leads to no heading of glossary.md"),
     ],
 )
 def test_a_fault_in_the_course_is_found_and_named(course, name, old, new, says):
@@ -380,7 +384,7 @@ def test_a_word_of_an_earlier_episode_is_explained_again(course):
 
 
 def test_without_a_glossary_a_notebook_stays_as_it_is(course):
-    (course / "docs" / "glossary.md").unlink()
+    (course / "docs" / "reference" / "glossary.md").unlink()
     build(Episode(course, "01-small"))
     cells = nbformat.read(course / "release/01-small/01-small.ipynb", as_version=4).cells
     assert all(cell.id != "glossary" for cell in cells)
@@ -394,9 +398,9 @@ def test_without_a_glossary_a_notebook_stays_as_it_is(course):
     ],
 )
 def test_a_glossary_that_cannot_be_read_is_refused_with_the_reason(course, old, new, says):
-    change(course, "docs/glossary.md", old, new)
+    change(course, "docs/reference/glossary.md", old, new)
     with pytest.raises(CourseError, match=re.escape(says)):
-        read_glossary(course / "docs" / "glossary.md")
+        read_glossary(course / "docs" / "reference" / "glossary.md")
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,9 @@ def test_every_given_figure_is_followed_by_its_alternative_text(notebooks):
 
 
 def test_every_word_in_italics_is_in_the_glossary(notebooks, repository):
-    glossary = re.sub(r"\W+", " ", (repository / "docs" / "glossary.md").read_text(encoding="utf-8").lower())
+    glossary = re.sub(
+        r"\W+", " ", (repository / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8").lower()
+    )
     for cell in notebooks[0].cells:
         if cell.cell_type != "markdown" or "licensed under" in cell.source or "nbgrader" in cell.metadata:
             continue

@@ -151,7 +151,9 @@ def test_every_given_figure_is_followed_by_its_alternative_text(notebooks):
 
 
 def test_every_word_that_links_to_the_glossary_is_in_it(notebooks, repository):
-    glossary = re.sub(r"\W+", " ", (repository / "docs" / "glossary.md").read_text(encoding="utf-8").lower())
+    glossary = re.sub(
+        r"\W+", " ", (repository / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8").lower()
+    )
     text = "\n".join(cell.source for cell in notebooks[1].cells if cell.cell_type == "markdown")
     words = set(re.findall(r"\[\*([^*]+)\*\]\(#Glossary\)", text)) - {"Glossary"}
     assert {"alpha channel", "model card", "transfer learning"} <= words

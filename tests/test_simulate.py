@@ -154,6 +154,6 @@ def test_simulated_class_of_the_benchmark_takes_about_what_the_real_one_took(rep
 
 @pytest.mark.slow
 def test_figures_in_the_document_are_what_the_simulation_makes(repository: Path) -> None:
-    text = (repository / "docs" / "scaling.md").read_text(encoding="utf-8")
+    text = (repository / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
     block = tables(Costs.read(repository / "bench" / "latest.json"))
     assert put_in(text, block) == text, "run `python -m autograder.simulate --write`"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from . import baseline, ours
 from .corpus import HERE, load
 
-DOCUMENT = HERE.parent.parent / "docs" / "security.md"
+DOCUMENT = HERE.parent.parent / "docs" / "explanation" / "security.md"
 KINDS = ("points", "secrets", "harm")
 BEGIN, END = "<!-- table: python -m tests.attacks.table --write -->", "<!-- end of table -->"
 
