@@ -147,3 +147,46 @@ def arriving_at(model: Any, kind_of_layer: str, images: Any, name: str = "model"
     if any(source is given for given in copy.inputs):
         return np.asarray(images)
     return predict(keras.Model(copy.inputs, source), images, name)
+
+
+def convolved(layer: Any, values: Any) -> np.ndarray:
+    """What a convolution with the activation ReLU makes of what arrives, worked out from the layer's own weights.
+
+    The activation that the layer has is left aside: a layer with another one, or with none, gives other values.
+
+    Args:
+        layer: A `Conv2D` layer that has been built.
+        values: What arrives at it, shape `(n, height, width, channels)`.
+
+    Returns:
+        The feature maps, shape `(n, height, width, filters)`.
+    """
+    import keras
+
+    kernel, *bias = layer.get_weights()
+    maps = keras.ops.conv(
+        np.asarray(values, dtype=kernel.dtype),
+        kernel,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        data_format="channels_last",
+    )
+    return np.maximum(np.asarray(maps) + sum(bias), 0)
+
+
+def max_pooled(maps: Any, size: int = 2) -> np.ndarray:
+    """The largest number of each window of some maps; windows don't overlap, and what is left over is cut off.
+
+    Args:
+        maps: Shape `(n, height, width, channels)`.
+        size: How high and wide a window is.
+
+    Returns:
+        Maps of shape `(n, height // size, width // size, channels)`.
+    """
+    array = np.asarray(maps)
+    n, height, width, channels = array.shape
+    rows, columns = height // size, width // size
+    whole = array[:, : rows * size, : columns * size]
+    return whole.reshape(n, rows, size, columns, size, channels).max(axis=(2, 4))
