@@ -79,6 +79,9 @@ def train_briefly(model: Any, dataset: Any, epochs: int = 4, save_to: str | Path
         model = model[0].get("value")
     if not isinstance(model, keras.Model):
         return f"expected a Keras model, found {kind(model)}"
+    classes, outputs = len(getattr(dataset, "class_names", ())), getattr(model, "output_shape", (None,))[-1]
+    if isinstance(outputs, int) and outputs < classes:
+        return f"expected a model with one output for each of {classes} classes, found {outputs}"
     try:
         model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         with contextlib.redirect_stdout(io.StringIO()):
@@ -91,6 +94,13 @@ def train_briefly(model: Any, dataset: Any, epochs: int = 4, save_to: str | Path
             model.save(save_to)
         except Exception as error:
             return f"expected a model that can be saved, found {type(error).__name__}: {first_line(error)}"
+        try:
+            keras.saving.load_model(save_to)
+        except Exception as error:
+            return (
+                f"expected a model that Keras can load again from its file, found {type(error).__name__}; "
+                "are all layers and activations Keras's own?"
+            )
     return model
 
 
@@ -138,7 +148,8 @@ def arriving_at(model: Any, kind_of_layer: str, images: Any, name: str = "model"
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise CheckError(
-            f"{name}: expected a model of Keras layers, found one that can't be copied: {first_line(error)}"
+            f"{name}: expected a model of Keras's own layers and activations, found one that can't be copied: "
+            f"{first_line(error)}"
         ) from None
     layer = next((layer for layer in copy.layers if type(layer).__name__ == kind_of_layer), None)
     if layer is None:
