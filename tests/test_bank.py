@@ -102,6 +102,12 @@ def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
 @pytest.mark.usefixtures("needs_bubblewrap")
 def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_that_nobody_needs(course):
     episode = find_episode(course, "1")
+    # the hidden part covers what the visible one checks: the second assert is there for the student
+    source = episode.source.read_text()
+    assert "assert isinstance(total, int)" in source
+    episode.source.write_text(
+        source.replace("assert isinstance(total, int)", "assert total == 6 and type(total) is int")
+    )
     variants = [*bank.untouched(episode), *read_variants(course, "01-small")]
     silent = Variant(
         "01-small", "add-up", "wrong", "says too little", "total = 7", "Why.", ("a text that is not said",)
