@@ -91,7 +91,8 @@ def test_a_file_that_is_not_like_that_is_named_with_the_line(course, text, says)
 
 
 def test_partial_answers_may_say_a_range_where_training_decides(course):
-    text = "## partial 1.5: half\n\nWhy.\n\n```python\na = 1\n```\n\n## partial 0 to 3: some\n\nWhy.\n\n```python\na = 2\n```\n"
+    headings = ("partial 1.5: half", "partial 0 to 3: some")
+    text = "".join(f"## {heading}\n\nWhy.\n\n```python\na = 1\n```\n\n" for heading in headings)
     (course / bank.FOLDER / "01-small" / "add-up.md").write_text(text)
     half, some = read_variants(course, "01-small")
     assert (half.points, half.most, some.points, some.most, some.title) == (1.5, None, 0, 3, "some")
