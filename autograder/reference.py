@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import griffe
 import typer
 
 from autograder.cli import app as command_line
@@ -149,6 +148,8 @@ def checks() -> str:
 
 
 def _package() -> Any:
+    import griffe  # where the site is built, and nowhere else
+
     return griffe.load(
         "helpers", search_paths=[ROOT], docstring_parser="google", docstring_options=_STYLE, resolve_aliases=True
     )
@@ -214,6 +215,7 @@ def _section(section: Any) -> str:
     return f"*{title}*\n\n" + "\n".join(lines)
 
 
+#: What a page may ask for.
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "limits": limits,
