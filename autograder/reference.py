@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from autograder.cli import app as command_line
+from autograder.environments import Bundle
 from autograder.limits import _LEAST, _UNITS, Limits
 from autograder.preprocessors import JudgedExecute
 
@@ -96,13 +97,22 @@ def limits() -> str:
 
 def judging() -> str:
     """The options of `c.JudgedExecute`."""
-    inherited = {name for base in JudgedExecute.__mro__[1:] for name in getattr(base, "_traits", ())}
+    return _options(JudgedExecute)
+
+
+def bundling() -> str:
+    """The options of `c.Bundle`."""
+    return _options(Bundle)
+
+
+def _options(configurable: Any) -> str:
+    inherited = {name for base in configurable.__mro__[1:] for name in getattr(base, "_traits", ())}
     rows = [
         f"| `{name}` | {trait.help} | {_number(trait.default())} |"
-        for name, trait in JudgedExecute.class_traits(config=True).items()
+        for name, trait in configurable.class_traits(config=True).items()
         if name not in inherited
     ]
-    return "\n".join(["| `c.JudgedExecute.` | what | default |", "| --- | --- | ---: |", *sorted(rows)])
+    return "\n".join([f"| `c.{configurable.__name__}.` | what | default |", "| --- | --- | ---: |", *sorted(rows)])
 
 
 def _number(value: object) -> str:
@@ -110,7 +120,7 @@ def _number(value: object) -> str:
         for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
             if value % size == 0:
                 return f"{value // size} {unit}"
-    return f"`{value}`" if isinstance(value, bool | dict) else f"{value:,}"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else f"`{value!r}`"
 
 
 def helpers() -> str:
@@ -220,6 +230,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "limits": limits,
     "judging": judging,
+    "bundling": bundling,
     "helpers": helpers,
     "checks": checks,
 }
