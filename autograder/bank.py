@@ -9,6 +9,9 @@ was. So one run of a notebook, by the same engine that grades students, judges e
 Two kinds of mutation show how good tests and bank are. A test is mutated by leaving out one of its checks: some wrong
 answer has to pass then, else the check is of no use, or the bank lacks the answer that it is for. An answer is mutated
 by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
+
+A check in the part of a test that students have serves them, not the mark: hidden tests often cover it once more. So
+it is tried in that part alone, too: without it, some wrong answer has to look right to the student who runs it.
 """
 
 from __future__ import annotations
@@ -513,17 +516,19 @@ class BankClient(GradingClient):
             # What is kept has to stand by itself, so there each answer is tried.
             if place is None or (self.keep is None and place in self.outcome.needed[one.test]):
                 return one
-            one = dataclasses.replace(one, failed_at=place)
-            tests = [without_checks(source)[place][1]]
-            seen = without_checks(visible_part(source))
-            if place < len(seen):  # a visible check, which has to help those who cannot see the others
-                tests.append(seen[place][1])
-            for test in tests:
-                answer = await self._ask(test)
-                if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
-                    return dataclasses.replace(one, needs_it=True)
         except GraderFailed:
-            pass  # without this check the test does not run: it is more than a check
+            return one
+        one = dataclasses.replace(one, failed_at=place)
+        text, whole = without_checks(source)[place]
+        visible = without_checks(visible_part(source))
+        tests = [whole, *(visible[place][1:] if place < len(visible) and visible[place][0] == text else ())]
+        for test in tests:
+            try:
+                answer = await self._ask(test)
+            except GraderFailed:
+                continue  # without this check the test does not run: it is more than a check
+            if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
+                return dataclasses.replace(one, needs_it=True)
         return one
 
     def _stopped(self, variant: Variant) -> str:
