@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
-import re
 from collections.abc import Iterator
 
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
 _CAME_TO = "bank: check "
-
-_HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", re.MULTILINE | re.DOTALL)
+_BEGIN_HIDDEN, _END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
 _COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -88,9 +86,15 @@ def without_checks(source: str) -> list[tuple[str, str]]:
     return found
 
 
-def shown(source: str) -> str:
-    """The part of a test cell that students have."""
-    return _HIDDEN.sub("", source)
+def visible_part(source: str) -> str:
+    """A test cell as students get it, without its hidden tests."""
+    kept, hidden = [], False
+    for line in source.splitlines():
+        if line.strip() in (_BEGIN_HIDDEN, _END_HIDDEN):
+            hidden = line.strip() == _BEGIN_HIDDEN
+        elif not hidden:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def located_source(source: str) -> str:
@@ -170,7 +174,7 @@ def mutants(source: str) -> list[tuple[str, str]]:
     tree = ast.parse(source)
     original = ast.unparse(tree)
     seen, found = {original}, []
-    shown = _for_show(tree)
+    shown = shown_only(tree)
     for number, node in enumerate(ast.walk(tree)):
         if node in shown:
             continue
@@ -199,7 +203,7 @@ def _is_show(statement: ast.stmt) -> bool:
     return isinstance(value, ast.Constant | ast.Name)
 
 
-def _for_show(tree: ast.AST) -> set[ast.AST]:
+def shown_only(tree: ast.AST) -> set[ast.AST]:
     """The nodes in which nothing is worth changing: inside of what is only shown, and what says how much is printed."""
     found: set[ast.AST] = set()
     for node in ast.walk(tree):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from small_course import SMALL_EPISODE
 from typer.testing import CliRunner
 
 from autograder import bank, cli
-from autograder.bank import Equivalent, Job, Variant, read_equivalents, read_variants, run_all, table
+from autograder.bank import Equivalent, Job, Variant, by_episode, read_equivalents, read_variants, run_all, table
 from autograder.build import build
 from autograder.course import find_episode
 from autograder.errors import CourseError
@@ -111,7 +113,7 @@ def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_th
         "01-small", "add-up", "wrong", "says too little", "total = 7", "Why.", ("a text that is not said",)
     )
     mistaken = Variant("01-small", "add-up", "right", "not right at all", "total = 5", "Why.")
-    outcome = run_all([Job(episode, (*variants, silent, mistaken), mutate_tests=True)])["01-small"]
+    outcome = by_episode(run_all([Job(episode, (*variants, silent, mistaken), mutate_tests=True)]))["01-small"]
     problems = {one.variant.title: one.problem for one in outcome.judged if one.problem}
     assert set(problems) == {"says too little", "not right at all"}
     assert "does not say 'a text that is not said'" in problems["says too little"]
@@ -139,13 +141,45 @@ def test_equivalents_are_read_and_a_damaged_file_is_named(course):
         read_equivalents(course, "01-small")
 
 
+def worked_example(repository: Path) -> tuple[str, str, str]:
+    """What CONTRIBUTING.md shows: an exercise, its bank, and what the command prints."""
+    text = (repository / "CONTRIBUTING.md").read_text()
+    section = text[text.index("### Add an exercise") : text.index("## Change the code")]
+    exercise, answers = re.findall(r"^````markdown\n(.*?)^````$", section, re.MULTILINE | re.DOTALL)
+    (printed,) = re.findall(r"^```text\n(\| exercise.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return exercise, answers, printed
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_bubblewrap")
-def test_the_command_prints_the_table_and_the_same_for_machines(course, monkeypatch):
-    monkeypatch.chdir(course)
-    done = CliRunner().invoke(cli.app, ["bank", "1", "--mutants", "--json"])
+def test_the_worked_example_of_contributing_prints_what_it_says_and_the_same_for_machines(
+    course_factory, repository, monkeypatch
+):
+    exercise, answers, printed = worked_example(repository)
+    root = course_factory({"01-small": f"{SMALL_EPISODE}\n{exercise}"})
+    build(find_episode(root, "1"))
+    folder = root / bank.FOLDER / "01-small"
+    folder.mkdir(parents=True)
+    (folder / "brightness.md").write_text(answers)
+    monkeypatch.chdir(root)
+    command = ["bank", "1", "--mutants", "--exercise", "brightness"]
+    done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 0, done.output
-    rows = json.loads(done.stdout)["exercises"]
-    assert rows["add-up"]["right"] == 2 and rows["add-up"]["wrong"] == 3 and rows["add-up"]["wrong_passed"] == 0
-    assert rows["add-up"]["mutants"] == rows["add-up"]["mutants_caught"] > 0
-    assert rows["add-up"]["assertions"] == 3
+    assert printed in done.stdout
+    again = CliRunner().invoke(cli.app, [*command, "--json"])
+    assert json.loads(again.stdout) == {
+        "exercises": {
+            "brightness": {
+                "right": 3,
+                "right_failed": 0,
+                "wrong": 7,
+                "wrong_passed": 0,
+                "mutants": 6,
+                "mutants_caught": 6,
+                "assertions": 2,
+                "assertions_needed": 2,
+            }
+        }
+    }
+    unknown = CliRunner().invoke(cli.app, ["bank", "1", "--exercise", "darkness"])
+    assert "no machine-graded exercise 'darkness'" in str(unknown.exception) and "brightness" in str(unknown.exception)
