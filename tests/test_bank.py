@@ -159,7 +159,7 @@ def worked_example(repository: Path) -> tuple[str, str, str]:
     text = (repository / "CONTRIBUTING.md").read_text()
     section = text[text.index("### Add an exercise") : text.index("## Change the code")]
     exercise, answers = re.findall(r"^````markdown\n(.*?)^````$", section, re.MULTILINE | re.DOTALL)
-    (printed,) = re.findall(r"^```\n(\| exercise.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (printed,) = re.findall(r"^```text\n(\| exercise.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return exercise, answers, printed
 
 
