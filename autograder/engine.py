@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from autograder.crossing import plain_text
 from autograder.judge import Answer, GraderFailed, Judge, Question
 from autograder.sandbox import SandboxUnavailable
 from autograder.student import StudentClient, is_test_cell
+from helpers.measurements import Measurement, read_measurements
 
 State = Literal["passed", "failed", "partial", "grader failed"]
 
@@ -47,6 +48,7 @@ class Verdict:
         max_score: Points that the cell is worth.
         message: Why points are missing, or why the grader failed; empty if passed.
         seconds: Time that judging took, collecting included.
+        measurements: What the checks of the cell measured, whatever came of it; for the instructor alone.
     """
 
     grade_id: str
@@ -55,6 +57,7 @@ class Verdict:
     max_score: float
     message: str = ""
     seconds: float = 0.0
+    measurements: tuple[Measurement, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain data, for a log or a cache."""
@@ -63,7 +66,7 @@ class Verdict:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Verdict:
         """The inverse of `to_dict`."""
-        return cls(**record)
+        return cls(**{**record, "measurements": read_measurements(record.get("measurements", ()))})
 
 
 @dataclass
@@ -142,7 +145,8 @@ class GradingClient(StudentClient):
         except GraderFailed as error:
             points = float(cell.metadata["nbgrader"].get("points") or 0.0)
             verdict = Verdict(grade_id, "grader failed", None, points, str(error))
-        verdict = Verdict(**{**asdict(verdict), "seconds": round(time.monotonic() - started, 3)})
+        measured = answer.measurements if answer is not None else ()
+        verdict = replace(verdict, seconds=round(time.monotonic() - started, 3), measurements=measured)
         self.verdicts[grade_id] = verdict
         write_outcome(cell, verdict, answer)
 

@@ -38,6 +38,7 @@ from autograder.results import (
 )
 from autograder.runlog import event
 from autograder.schedule import Outcome, schedule
+from helpers.measurements import Measurement, read_measurements
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -61,6 +62,7 @@ class Mark:
         max_score: Points that the question is worth.
         written: Whether it is a written answer.
         message: Why points are missing, as far as the grader knows.
+        measurements: What the test measured, for the instructor.
     """
 
     exercise: str
@@ -69,6 +71,7 @@ class Mark:
     max_score: float
     written: bool
     message: str = ""
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class StudentResult:
         fresh: Whether its notebook was run just now, rather than in an earlier run.
         seconds: How long everything took together.
         phases: Seconds by phase: sanitise, start, run, collect, judge, record.
+        ran: How long a worker took over the notebook when it was last run, in seconds.
     """
 
     student: str
@@ -94,6 +98,7 @@ class StudentResult:
     fresh: bool = True
     seconds: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)
+    ran: float = 0.0
 
     @property
     def score(self) -> float:
@@ -213,8 +218,10 @@ class Grading:
             stamp = digest(common, submission_stamp(self.episode.submitted(student)))
             entry = entries.get(student)
             if not self.force and entry is not None and self._holds(entry, stamp, book):
-                marks = () if entry.problem else in_order(self.episode, book.rows[student], entry.messages)
-                look.unchanged.append(StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False))
+                marks = () if entry.problem else in_order(self.episode, book.rows[student], entry)
+                look.unchanged.append(
+                    StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False, ran=entry.ran)
+                )
             else:
                 look.changed[student] = stamp
                 if entry is not None and entry.key:
@@ -369,21 +376,23 @@ class Grading:
             "fresh": one.tries > 0,
             "seconds": sanitised.seconds + (found.seconds if ran else 0.0) + written.seconds,
             "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
+            "ran": round(found.seconds, 3),
         }
         if written.problem:
             return StudentResult(student, self.episode.name, problem=written.problem, **common), None
-        messages = {verdict["grade_id"]: verdict["message"] for verdict in found.verdicts if verdict["message"]}
-        marks = in_order(self.episode, book.rows.get(student, []), messages)
         entry = Entry(
             student,
             one.item.stamp,
             found.key,
             written.autograded,
             book.due.get(student, ""),
-            messages,
+            {verdict["grade_id"]: verdict["message"] for verdict in found.verdicts if verdict["message"]},
+            {one["grade_id"]: one["measurements"] for one in found.verdicts if one.get("measurements")},
+            common["ran"],
             sanitised.repairs,
             again=found.grader_failed,
         )
+        marks = in_order(self.episode, book.rows.get(student, []), entry)
         return StudentResult(student, self.episode.name, marks, **common), entry
 
     def _refused(self, one: Outcome[Task, Task]) -> tuple[StudentResult, Entry | None]:
@@ -559,14 +568,14 @@ def _built_stamp(episode: Episode, config: Config) -> str:
 # Marks
 
 
-def read_marks(episode: Episode, student: str, messages: Mapping[str, str] | None = None) -> tuple[Mark, ...]:
+def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
     """Read a student's marks of one episode from nbgrader's gradebook, in the order of the notebook.
 
     Returns:
         The marks; empty if the student was never graded.
     """
     book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
-    return in_order(episode, book.rows.get(student, []), messages or {})
+    return in_order(episode, book.rows.get(student, []))
 
 
 def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:
@@ -574,21 +583,22 @@ def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str
     url = database_url(config or load_config(episode.root), episode.root)
     entries = Ledger(episode.root, episode.name).read()
     return {
-        student: in_order(episode, rows, entries[student].messages if student in entries else {})
+        student: in_order(episode, rows, entries.get(student))
         for student, rows in sorted(read_class(url, episode.name).rows.items())
     }
 
 
-def in_order(episode: Episode, rows: Sequence[Row], messages: Mapping[str, str]) -> tuple[Mark, ...]:
-    """Marks from a gradebook's rows, in the order of the notebook."""
+def in_order(episode: Episode, rows: Sequence[Row], entry: Entry | None = None) -> tuple[Mark, ...]:
+    """Marks from a gradebook's rows, in the order of the notebook, with what the ledger knows about them."""
+    entry = entry or Entry("")
     marks = {}
     for row in rows:
         state: State = "marked"
         if row.score is None:
             state = "needs manual grading" if row.written else "grader failed"
-        marks[row.exercise] = Mark(
-            row.exercise, state, row.score, row.max_score, row.written, messages.get(row.exercise, "")
-        )
+        name = row.exercise
+        measured = read_measurements(entry.measurements.get(name, ()))
+        marks[name] = Mark(name, state, row.score, row.max_score, row.written, entry.messages.get(name, ""), measured)
     place = {name: at for at, name in enumerate(exercise_order(episode))}
     return tuple(marks[name] for name in sorted(marks, key=lambda name: (place.get(name, len(place)), name)))
 

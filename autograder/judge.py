@@ -28,6 +28,7 @@ from autograder.images import CourseImages
 from autograder.judge_process import FRAME, KEY_BYTES, MAC_BYTES, MOST_HEADER, pack, sign
 from autograder.limits import Limits
 from autograder.sandbox import LAUNCHER, Sandbox
+from helpers.measurements import MOST, Measurement
 
 # Modules that the judge imports before it forks its first sitting, so that no notebook waits for them.
 LIGHT_MODULES: tuple[str, ...] = ()
@@ -99,6 +100,7 @@ class Answer:
         message: What a student reads, if 'failed'.
         stdout: What the cell printed.
         seconds: How long it took in the judge.
+        measurements: What its checks measured, for the instructor.
     """
 
     kind: str
@@ -107,6 +109,7 @@ class Answer:
     message: str = ""
     stdout: str = ""
     seconds: float = 0.0
+    measurements: tuple[Measurement, ...] = ()
 
 
 def modules_for(sources: Iterable[str]) -> tuple[str, ...]:
@@ -262,6 +265,7 @@ class Judge:
                 plain_text(said.get("message", ""), limits.bounds.text),
                 plain_text(said.get("stdout", ""), limits.stdout_characters + 100),
                 float(said.get("seconds", 0.0)),
+                tuple(_measurement(one) for one in said.get("measurements", ())[:MOST]),
             )
         except (KeyError, TypeError, ValueError):
             raise GraderFailed("the judge gave an answer that makes no sense") from None
@@ -351,6 +355,13 @@ def _accept(said: dict[str, Any]) -> dict[str, Any]:
     if said.get("kind") == "grader failed":
         raise GraderFailed(plain_text(said.get("message", "the judge does not say why"), 600))
     return said
+
+
+def _measurement(said: dict[str, Any]) -> Measurement:
+    shares = [float(said[name]) for name in ("accuracy", "chance", "needed")]
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError
+    return Measurement(plain_text(said["name"], 100), *shares, int(said["n"]))
 
 
 def bare_environment() -> dict[str, str]:

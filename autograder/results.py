@@ -14,7 +14,7 @@ import os
 import platform
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -211,6 +211,8 @@ class Entry:
         autograded: Size in bytes and time of the last change, in nanoseconds, of the graded notebook as it was written.
         due: What the gradebook said about the dates of the submission, once recorded.
         messages: Why points are missing, by grade id.
+        measurements: What the tests measured, by grade id.
+        ran: How long the worker took over the notebook, in seconds.
         repairs: What was repaired in the notebook.
         problem: Why the submission could not be graded.
         again: Whether the next run must grade it again in any case, because the grader failed.
@@ -222,6 +224,8 @@ class Entry:
     autograded: tuple[int, int] = (0, 0)
     due: str = ""
     messages: Mapping[str, str] = field(default_factory=dict)
+    measurements: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    ran: float = 0.0
     repairs: tuple[str, ...] = ()
     problem: str = ""
     again: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers import measurements
 from helpers.checks.images import arrays_of
 from helpers.checks.models import expect_model
 from helpers.checks.values import CheckError, attempted, class_index, expect_array, expect_text, fail_unless
@@ -237,6 +238,7 @@ def above_chance(
         p_value=float(stats.binomtest(correct, n, chance, alternative="greater").pvalue),
         p=p,
     )
+    measurements.note(measurements.Measurement(name, result.accuracy, chance, result.needed, n))
     fail_unless(
         result.p_value < p,
         f"{name}: expected an accuracy that luck can't explain, found {result.accuracy:.3f} on {n} images that the "
