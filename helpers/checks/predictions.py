@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -238,7 +239,8 @@ def above_chance(
         p_value=float(stats.binomtest(correct, n, chance, alternative="greater").pvalue),
         p=p,
     )
-    measurements.note(measurements.Measurement(name, result.accuracy, chance, result.needed, n))
+    asked = max(needed, math.ceil(at_least * n - 1e-9)) / n
+    measurements.note(measurements.Measurement(name, result.accuracy, chance, asked, n))
     fail_unless(
         result.p_value < p,
         f"{name}: expected an accuracy that luck can't explain, found {result.accuracy:.3f} on {n} images that the "
