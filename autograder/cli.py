@@ -318,6 +318,74 @@ def grade_one(grading: Grading) -> list[StudentResult]:
 
 
 @app.command()
+def due(
+    episode: EpisodeName = "all",
+    date: Annotated[
+        str | None,
+        typer.Argument(help="The due date: 2026-12-01, which is the end of that day, or '2026-12-01 18:00'."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="The zone of the date, and of those shown; for example Europe/Berlin.")
+    ] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the due date away.")] = False,
+) -> None:
+    """Set the due date of an episode; without a date, show due dates, extensions and who is late.
+
+    Example: autograder due 1 "2026-12-01 18:00" --timezone Europe/Berlin
+    """
+    from autograder import late
+    from autograder.course import find_episode, find_episodes, find_root, load_config
+    from autograder.roster import zone_of
+
+    root = find_root()
+    zone, config = zone_of(timezone), load_config(root)
+    if date is not None or remove:
+        if date is not None and remove:
+            raise CourseError("A date and --remove do not go together.")
+        one = find_episode(root, episode)
+        late.set_due_date(one, config, late.moment(date, zone) if date is not None else None)
+    for dates in late.read_dates(find_episodes(root, episode), config):
+        when = f"due {dates.due.astimezone(zone):%Y-%m-%d %H:%M %Z}" if dates.due else "no due date"
+        say(f"{dates.episode}: {when}")
+        for extension in dates.extensions:
+            until = f"until {extension.until.astimezone(zone):%Y-%m-%d %H:%M %Z}" if extension.until else ""
+            say(f"  {extension.student}: more time, {until or f'{extension.days:g} day(s)'}")
+        for student, behind, points in dates.late:
+            say(f"  {student}: {behind} late, {points:g} points taken off")
+        if dates.unknown:
+            say(f"  not known when they handed in, so not late: {', '.join(dates.unknown)}")
+
+
+@app.command()
+def extend(
+    student: Annotated[str, typer.Argument(help="The student's id.")],
+    episode: Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1.")],
+    date: Annotated[
+        str | None, typer.Argument(help="The date that counts for this student: 2026-12-08, or '2026-12-08 18:00'.")
+    ] = None,
+    days: Annotated[float, typer.Option("--days", min=0, help="So many days more, instead of a date.")] = 0,
+    timezone: Annotated[str, typer.Option("--timezone", help="The zone of the date, as Europe/Berlin.")] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
+) -> None:
+    """Give one student more time for an episode, before or after they hand in; kept in extensions.csv.
+
+    Example: autograder extend ada 1 --days 3
+    """
+    from autograder import late
+    from autograder.course import find_episode, find_root, load_config
+    from autograder.roster import zone_of
+
+    if (date is not None) + bool(days) + remove != 1:
+        raise CourseError("Say one of these: a date, --days or --remove.")
+    root = find_root()
+    one = find_episode(root, episode)
+    until = late.moment(date, zone_of(timezone)) if date is not None else None
+    late.extend(one, load_config(root), student, until, days)
+    more = f"until {until:%Y-%m-%d %H:%M %Z}" if until else f"{days:g} day(s) more" if days else "no extension any more"
+    say(f"{student}, {one.name}: {more}. Kept in {late.EXTENSIONS}.")
+
+
+@app.command()
 def feedback(
     episode: EpisodeName,
     students: Annotated[
@@ -572,7 +640,9 @@ def result_line(result: StudentResult) -> str:
     """One student's result in one line."""
     if result.problem:
         return f"{escape(result.student)}: [red]not graded[/]. {escape(result.problem)}"
-    line = f"{escape(result.student)}: {result.score:g} of {result.max_score:g} points"
+    line = f"{escape(result.student)}: {result.total:g} of {result.max_score:g} points"
+    if result.penalty:
+        line += f", {result.penalty:g} taken off for handing in late"
     if result.waiting:
         line += f", {result.waiting:g} more wait for a person"
     if not result.fresh:

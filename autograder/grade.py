@@ -25,6 +25,7 @@ from autograder.errors import CourseError
 from autograder.gradebook import ClassMarks, Row, database_url, knows, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
+from autograder.late import settle
 from autograder.results import (
     FOLDER,
     Entry,
@@ -88,6 +89,7 @@ class StudentResult:
         seconds: How long everything took together.
         phases: Seconds by phase: sanitise, start, run, collect, judge, record.
         ran: How long a worker took over the notebook when it was last run, in seconds.
+        penalty: Points taken off for handing in late.
     """
 
     student: str
@@ -99,11 +101,17 @@ class StudentResult:
     seconds: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)
     ran: float = 0.0
+    penalty: float = 0.0
 
     @property
     def score(self) -> float:
-        """Points so far; a question without a mark counts nothing yet."""
+        """Points earned so far; a question without a mark counts nothing yet."""
         return sum(mark.score or 0.0 for mark in self.marks)
+
+    @property
+    def total(self) -> float:
+        """Points so far, a late penalty taken off."""
+        return max(0.0, self.score - self.penalty)
 
     @property
     def max_score(self) -> float:
@@ -114,6 +122,11 @@ class StudentResult:
     def waiting(self) -> float:
         """Points of the written answers that wait for a person."""
         return sum(mark.max_score for mark in self.marks if mark.state == "needs manual grading")
+
+    @property
+    def unread(self) -> int:
+        """How many written answers wait for a person."""
+        return sum(mark.state == "needs manual grading" for mark in self.marks)
 
     @property
     def failures(self) -> list[Mark]:
@@ -220,7 +233,16 @@ class Grading:
             if not self.force and entry is not None and self._holds(entry, stamp, book):
                 marks = () if entry.problem else in_order(self.episode, book.rows[student], entry)
                 look.unchanged.append(
-                    StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False, ran=entry.ran)
+                    StudentResult(
+                        student,
+                        name,
+                        marks,
+                        entry.problem,
+                        entry.repairs,
+                        fresh=False,
+                        ran=entry.ran,
+                        penalty=book.penalty.get(student, 0.0),
+                    )
                 )
             else:
                 look.changed[student] = stamp
@@ -377,6 +399,7 @@ class Grading:
             "seconds": sanitised.seconds + (found.seconds if ran else 0.0) + written.seconds,
             "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
             "ran": round(found.seconds, 3),
+            "penalty": book.penalty.get(student, 0.0),
         }
         if written.problem:
             return StudentResult(student, self.episode.name, problem=written.problem, **common), None
@@ -417,6 +440,7 @@ class Grading:
             fresh=result.fresh,
             score=result.score,
             max_score=result.max_score,
+            late_penalty=result.penalty,
             problem=result.problem,
             grader_failed=[mark.exercise for mark in result.failures],
             repairs=list(result.repairs),
@@ -533,6 +557,7 @@ def prepare(
             )
     chosen = [student for student in handed_in if not students or student in students]
     make_ready(episode, config)
+    settle(episode, config)
     grading = Grading(episode, chosen, force, sandbox, share_identical, pool, config)
     if sandbox and grading.look().changed:
         from autograder.sandbox import require_sandbox
