@@ -471,6 +471,52 @@ def export(
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="The archive to write; backups/course-DATE-TIME.tar.gz if not given.")
+    ] = None,
+) -> None:
+    """Write one archive with all that nobody could make again: gradebook, submissions, graded notebooks, results.
+
+    Example: autograder backup /media/stick/course.tar.gz
+
+    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere; the message says what to do.
+    """
+    from autograder.backup import backup as write
+    from autograder.course import find_root, load_config
+
+    root = find_root()
+    kept = write(root, load_config(root), file)
+    for name in kept.left_out:
+        say(f"Left out, for it is a link or the like: {name}")
+    say(f"Written and checked: {kept.path} ({kept.files} files, {kept.size / 1e6:.1f} MB unpacked)")
+    out.print("It holds students' work, marks and hidden tests: keep it where only you can read it.")
+    if kept.note:
+        say(kept.note)
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="An archive that `autograder backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there; it is kept in before-restore/.")
+    ] = False,
+) -> None:
+    """Put the course back as an archive of `autograder backup` holds it.
+
+    Example: autograder restore backups/course-20261201-180000.tar.gz
+    """
+    from autograder.backup import restore as put_back
+    from autograder.course import find_root
+
+    count, aside = put_back(find_root(), file, force=force)
+    say(f"Put back and checked: {count} files.")
+    if aside is not None:
+        say(f"What was there before: {aside}")
+
+
+@app.command()
 def data(
     archive: Annotated[
         Path | None,
