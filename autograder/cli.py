@@ -35,13 +35,39 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Build, grade and hand back the exercises of the image classification course.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out = Console(highlight=False, soft_wrap=True)
 
-EpisodeName = Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all")]
+
+def episode_names(incomplete: str) -> list[str]:
+    """The episodes of the course here, for a shell that completes a name."""
+    from autograder.course import episodes, find_root
+
+    try:
+        return [one.name for one in episodes(find_root()) if one.name.startswith(incomplete)]
+    except CourseError:
+        return []
+
+
+def student_names(incomplete: str) -> list[str]:
+    """The students who have handed in something, for a shell that completes a name."""
+    from autograder.course import find_root
+
+    try:
+        folders = (find_root() / "submitted").glob("[!.]*")
+        return sorted(folder.name for folder in folders if folder.is_dir() and folder.name.startswith(incomplete))
+    except CourseError:
+        return []
+
+
+EpisodeName = Annotated[
+    str,
+    typer.Argument(
+        help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all", autocompletion=episode_names
+    ),
+]
 
 
 class ExportFormat(StrEnum):
@@ -69,7 +95,12 @@ def build(
         typer.Option("--check", help="Write nothing; say whether source/ and release/ are up to date."),
     ] = False,
 ) -> None:
-    """Make the instructor notebooks (source/) and the student notebooks (release/) from the lesson texts (course/)."""
+    """Make the instructor notebooks (source/) and the student notebooks (release/) from the lesson texts (course/).
+
+    Example: autograder build 1
+
+    Exit code 0: done. 1: --check found a notebook that is out of date.
+    """
     from autograder import build as building
     from autograder.course import find_episodes, find_root
 
@@ -100,6 +131,8 @@ def lint(
     ] = False,
 ) -> None:
     """Look through the lessons: parts, points, hints, tests, alt text, words explained, links, answers given away.
+
+    Example: autograder lint 1
 
     Exit code 0: nothing found. 1: something isn't as it should be.
     """
@@ -236,6 +269,8 @@ def grade(
 ) -> None:
     """Grade what students handed in (submitted/STUDENT/EPISODE/): marks into the gradebook, notebooks into autograded/.
 
+    Example: autograder grade 1 --feedback
+
     What has not changed since it was graded is not run again. Stopped at any moment, the same command goes on.
 
     Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded. 130: stopped.
@@ -358,8 +393,8 @@ def due(
 
 @app.command()
 def extend(
-    student: Annotated[str, typer.Argument(help="The student's id.")],
-    episode: Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1.")],
+    student: Annotated[str, typer.Argument(help="The student's id.", autocompletion=student_names)],
+    episode: Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1.", autocompletion=episode_names)],
     date: Annotated[
         str | None, typer.Argument(help="The date that counts for this student: 2026-12-08, or '2026-12-08 18:00'.")
     ] = None,
@@ -396,7 +431,12 @@ def feedback(
         typer.Option("--jobs", "-j", min=1, help="How many pages at a time; what the cores allow if not given."),
     ] = None,
 ) -> None:
-    """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html)."""
+    """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html).
+
+    Example: autograder feedback 1 --students ada,grace
+
+    Exit code 0: all written. 1: some could not be written; they are listed.
+    """
     from autograder.course import find_episodes, find_root
     from autograder.feedback import graded_students
 
@@ -424,6 +464,37 @@ def feedback_one(episode: Episode, students: list[str], jobs: int | None) -> int
             about = escape(page.problem) or str(page.path.relative_to(episode.root))
             done(f"{escape(page.student)}: {about}", failed=bool(page.problem))
     return failed
+
+
+@app.command()
+def report(episode: EpisodeName = "all") -> None:
+    """Write the class report anew (export/EPISODE/report.html), with the marks that are in the gradebook now.
+
+    Example: autograder report 1
+    """
+    from autograder.course import find_episodes, find_root, load_config
+    from autograder.feedback import graded_students
+    from autograder.grade import recorded
+    from autograder.late import settle
+    from autograder.report import write_report
+
+    root = find_root()
+    config, chosen = load_config(root), find_episodes(root, episode)
+    if episode == "all":
+        chosen = [one for one in chosen if graded_students(one)]
+        if not chosen:
+            raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
+    for one in chosen:
+        settle(one, config)
+        results = recorded(one, config)
+        page = write_report(
+            root / "export" / one.name / "report.html",
+            one.name,
+            results,
+            sandbox=all(result.sandbox for result in results),
+            alike=lambda one=one: much_alike(one),
+        )
+        say(f"Class report: {page.relative_to(root)}")
 
 
 @app.command()
@@ -527,6 +598,8 @@ def data(
 ) -> None:
     """Make the course's images (data/) from CIFAR-10, which is downloaded from its publisher.
 
+    Example: autograder data --archive cifar-10-python.tar.gz
+
     170 MB arrive, of which 2,000 small images stay. A download that was broken off goes on where it stopped.
     """
     from autograder.course import find_root
@@ -549,6 +622,8 @@ def demo(
     ] = False,
 ) -> None:
     """Grade a class of sample submissions of episode 1 in a scratch folder (demo/), and compare the marks.
+
+    Example: autograder demo
 
     Exit code 0: every mark is as it should be. 1: some are not.
     """
@@ -592,7 +667,12 @@ def doctor(
         bool, typer.Option("--skip-sandbox", help="Do not try to break out of the sandbox; saves some seconds.")
     ] = False,
 ) -> None:
-    """Say what is installed, what is missing, what each missing part costs, and how to get it."""
+    """Say what is installed, what is missing, what each missing part costs, and how to get it.
+
+    Example: autograder doctor
+
+    Exit code 0: nothing is missing that grading needs. 1: something is.
+    """
     from autograder.doctor import examine, summary
 
     marks = {"fine": "[green]ok[/]     ", "missing": "[red]MISSING[/]", "optional": "[yellow]without[/]"}

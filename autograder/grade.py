@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
-from autograder.gradebook import ClassMarks, Row, database_url, knows, read_class
+from autograder.gradebook import ClassMarks, Row, database_url, knows, marks_url, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
 from autograder.late import settle
@@ -90,6 +90,7 @@ class StudentResult:
         phases: Seconds by phase: sanitise, start, run, collect, judge, record.
         ran: How long a worker took over the notebook when it was last run, in seconds.
         penalty: Points taken off for handing in late.
+        sandbox: Whether the student's code ran in the sandbox.
     """
 
     student: str
@@ -102,6 +103,7 @@ class StudentResult:
     phases: Mapping[str, float] = field(default_factory=dict)
     ran: float = 0.0
     penalty: float = 0.0
+    sandbox: bool = True
 
     @property
     def score(self) -> float:
@@ -413,6 +415,7 @@ class Grading:
             {one["grade_id"]: one["measurements"] for one in found.verdicts if one.get("measurements")},
             common["ran"],
             sanitised.repairs,
+            sandbox=self.sandbox,
             again=found.grader_failed,
         )
         marks = in_order(self.episode, book.rows.get(student, []), entry)
@@ -601,6 +604,38 @@ def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
     """
     book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
     return in_order(episode, book.rows.get(student, []))
+
+
+def recorded(episode: Episode, config: Config) -> list[StudentResult]:
+    """What is known about everybody who was graded in an episode, with marks as they are now.
+
+    Raises:
+        CourseError: Nobody was graded.
+    """
+    book = read_class(marks_url(config, episode.root, [episode]), episode.name)
+    entries = Ledger(episode.root, episode.name).read()
+    found = []
+    for student in sorted({*book.rows, *entries}):
+        entry = entries.get(student, Entry(student))
+        marks = () if entry.problem else in_order(episode, book.rows.get(student, []), entry)
+        if marks or entry.problem:
+            penalty = book.penalty.get(student, 0.0)
+            found.append(
+                StudentResult(
+                    student,
+                    episode.name,
+                    marks,
+                    entry.problem,
+                    entry.repairs,
+                    fresh=False,
+                    ran=entry.ran,
+                    penalty=penalty,
+                    sandbox=entry.sandbox,
+                )
+            )
+    if not found:
+        raise CourseError(f"Nobody was graded in {episode.name} yet. Run `autograder grade {episode.name}` first.")
+    return found
 
 
 def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:
