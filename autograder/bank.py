@@ -20,11 +20,11 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
@@ -32,18 +32,26 @@ from nbformat.v4 import new_code_cell
 
 from autograder.build import read_notebook
 from autograder.course import Episode
-from autograder.engine import GradedNotebook, GradingClient
+from autograder.engine import GradingClient
 from autograder.errors import CourseError
-from autograder.judge import GraderFailed, JudgeLimits, Question
+from autograder.giveaways import giveaways, given, secrets_of
+from autograder.images import CourseImages
+from autograder.judge import Answer, GraderFailed, JudgeLimits, Question
 from autograder.limits import GIB, Limits
-from autograder.mutate import mutants, without_checks
+from autograder.mutate import located, located_source, mutants, visible_part, without_checks
 from autograder.student import is_test_cell
 from autograder.worker import Worker
+from helpers.measurements import Measurement
+
+if TYPE_CHECKING:
+    from autograder.ledger import Ledger
 
 Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
 _HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
+_SAVED, _RESTORED = "bank-save-", "bank-restore-"
+_SEED = re.compile(r"set_random_seed\(\d+\)")
 _SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
 #: A bank's notebook is many notebooks in one.
 LIMITS = Limits(notebook_seconds=4 * 3600, cpu_seconds=8 * 3600, cell_seconds=600, memory_bytes=8 * GIB)
@@ -91,7 +99,12 @@ class Judged:
         score: Points; None if the grader failed.
         max_score: Points of the exercise.
         message: What the student would read.
-        seconds: Time that running and judging it took.
+        test: The grade id of the test cell.
+        stopped: The error that its own cell, or a probe cell, stopped with; empty if none did.
+        failed_at: The place of the check that a wrong answer failed at; None if it is not known.
+        needs_it: Whether the answer would get more points without that check.
+        measurements: What the checks measured.
+        gives_away: What the message says of the model solution that it should not.
     """
 
     variant: Variant
@@ -99,7 +112,12 @@ class Judged:
     score: float | None
     max_score: float
     message: str
-    seconds: float = 0.0
+    test: str = ""
+    stopped: str = ""
+    failed_at: int | None = None
+    needs_it: bool = False
+    measurements: tuple[Measurement, ...] = ()
+    gives_away: tuple[str, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -118,11 +136,13 @@ class Judged:
         if self.score is None:
             return f"the grader failed: {self.message}"
         if v.verdict == "right" and not self.full:
-            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}"
+            return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}{self._why()}"
         if v.verdict == "wrong" and self.score > 0:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
         if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
-            return f"it got {self.score:g} points, not {v.points:g}: {self.message}"
+            return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
+        if self.gives_away and not v.mutant:
+            return f"the message gives away {', '.join(map(repr, self.gives_away))}: {self.message}"
         if v.verdict == "wrong" and not v.mutant:
             if not self.message.strip():
                 return "a wrong answer got no message"
@@ -130,6 +150,9 @@ class Judged:
                 if text.casefold() not in self.message.casefold():
                     return f"the message does not say '{text}': {self.message}"
         return ""
+
+    def _why(self) -> str:
+        return f" (its cell stopped with {self.stopped})" if self.stopped else ""
 
 
 @dataclass
@@ -139,12 +162,26 @@ class Outcome:
     Attributes:
         judged: One for each variant.
         checks: For each test cell its checks, in order.
-        needed: For each test cell the places of the checks without which some wrong answer passes.
+        broken: Why the run was given up; empty if it was not.
     """
 
     judged: list[Judged] = field(default_factory=list)
     checks: dict[str, list[str]] = field(default_factory=dict)
-    needed: dict[str, set[int]] = field(default_factory=dict)
+    broken: str = ""
+
+    @property
+    def needed(self) -> dict[str, set[int]]:
+        """For each test cell the places of the checks without which some wrong answer gets more points."""
+        found: dict[str, set[int]] = {test: set() for test in self.checks}
+        for one in self.judged:
+            if one.needs_it and one.failed_at is not None and one.test in found:
+                found[one.test].add(one.failed_at)
+        return found
+
+    def add(self, other: Outcome) -> None:
+        """Take over what came of other variants of the same episode."""
+        self.judged += other.judged
+        self.checks |= other.checks
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -310,7 +347,7 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
         variants: Variants of its exercises.
 
     Returns:
-        The notebook, and the variant that each added test cell is about, by its grade id.
+        The notebook, and the variant that each added cell is about, by its grade id.
 
     Raises:
         CourseError: A variant is of an exercise that the notebook does not have.
@@ -331,7 +368,7 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
         name = starts.get(place)
         mine = [variant for variant in variants if variant.exercise == name]
         if mine:
-            cells.append(_snapshot_cell(f"bank-{name}-save", "save"))
+            cells.append(_snapshot_cell(f"{_SAVED}{name}", "save"))
             for number, variant in enumerate(mine):
                 for at in sections[name or ""]:
                     twin = copy.deepcopy(source.cells[at])
@@ -340,10 +377,9 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
                     marks["grade_id"] = f"{marks['grade_id']}--{number}"
                     if at == sections[variant.exercise][0]:
                         twin.source = variant.answer
-                    if is_test_cell(twin):
-                        about[marks["grade_id"]] = variant
+                    about[marks["grade_id"]] = variant
                     cells.append(twin)
-                cells.append(_snapshot_cell(f"bank-{name}-restore-{number}", "restore"))
+                cells.append(_snapshot_cell(f"{_RESTORED}{number}-{name}", "restore"))
         cells.append(cell)
     notebook.cells = cells
     return notebook, about
@@ -358,14 +394,60 @@ def _snapshot_cell(name: str, what: str) -> NotebookNode:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-class BankClient(GradingClient):
-    """Judges variants, and each wrong one again by the tests that lack one of their checks."""
+class Broken(Exception):
+    """A run of a bank that tells nothing any more; the message says which variant is to blame."""
 
-    def __init__(self, nb: NotebookNode, *, outcome: Outcome, about: dict[str, Variant], **options: Any) -> None:
+
+class BankClient(GradingClient):
+    """Judges variants, and each wrong one again without the check that it failed at.
+
+    It gives up as soon as something shows that variants do not meet what students do.
+    """
+
+    def __init__(
+        self,
+        nb: NotebookNode,
+        *,
+        outcome: Outcome,
+        about: dict[str, Variant],
+        mutate: bool,
+        keep: Callable[[Judged], None] | None,
+        **options: Any,
+    ) -> None:
         super().__init__(nb, **options)
-        self.outcome, self.about = outcome, about
+        self.outcome, self.about, self.mutate, self.keep = outcome, about, mutate, keep
         self._question: Question | None = None
         self._bundle = b""
+        self._last: Variant | None = None
+        self._since: list[Variant] = []  # the variants of the present exercise that were run
+
+    async def async_execute_cell(self, cell: NotebookNode, cell_index: int, *options: Any) -> NotebookNode:
+        """Run or judge a cell, knowing which variant it is about."""
+        variant = self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if variant is not None and variant is not self._last:
+            if self._last is None or variant.exercise != self._last.exercise:
+                self._since = []
+            self._since.append(variant)
+            self._last = variant
+        cell = await super().async_execute_cell(cell, cell_index, *options)
+        for output in cell.get("outputs", ()):
+            if cell.id.startswith(_RESTORED) and output.output_type == "error":
+                self._give_up(
+                    "the state before the exercise could not be put back after it "
+                    f"({output.ename}: {output.evalue.strip()}). Expected an answer that leaves a working kernel."
+                )
+        return cell
+
+    async def _replay(self) -> None:
+        self._give_up(
+            "the kernel ended while it was run, and with it the state that the next variants need. "
+            "Expected an answer that ends by itself, within the limits."
+        )
+
+    def _give_up(self, why: str) -> NoReturn:
+        name = self._last.name if self._last is not None else "before the first variant"
+        self.outcome.broken = f"{name}: {why}"
+        raise Broken(self.outcome.broken)
 
     async def collect(self, question: Question) -> bytes:
         """Collect, and keep a copy for the mutants of the test."""
@@ -375,41 +457,114 @@ class BankClient(GradingClient):
         return self._bundle
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
-        """Judge a variant, and try it with every check left out that is not known to be needed."""
+        """Judge a variant, and try it without the check that it failed at, unless that is known to be needed."""
         self._question = None
         await super().judge_cell(cell, index)
         grade_id = cell.metadata["nbgrader"]["grade_id"]
-        variant = self.about.get(grade_id)
-        test = grade_id.partition("--")[0]
-        if variant is None or test not in self.outcome.checks or variant.verdict != "wrong" or variant.mutant:
+        verdict, variant = self.verdicts[grade_id], self.about.get(grade_id)
+        if variant is None:
+            if verdict.state != "passed" and (verdict.score or 0) < verdict.max_score:
+                self.outcome.broken = self._unsound(grade_id, verdict.message)
+                raise Broken(self.outcome.broken)
             return
-        if self.verdicts[grade_id].state != "failed" or self._question is None:
-            return
-        needed = self.outcome.needed.setdefault(test, set())
-        for place, (_, source) in enumerate(without_checks(cell.source)):
-            if place in needed:
-                continue
-            try:
-                answer = await asyncio.to_thread(
-                    self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle
-                )
-            except GraderFailed:
-                continue  # without this check the test does not run: it is more than a check
-            if answer.kind == "passed":
-                needed.add(place)
+        one = Judged(
+            variant,
+            verdict.state,
+            verdict.score,
+            verdict.max_score,
+            verdict.message,
+            test=grade_id.partition("--")[0],
+            stopped=self._stopped(variant),
+            measurements=verdict.measurements,
+        )
+        blamed = one.score is not None and not one.full and not variant.mutant and variant.verdict != "right"
+        if self.mutate and blamed:
+            one = await self._without_its_check(one, cell.source)
+        self.outcome.judged.append(one)
+        if self.keep is not None:
+            self.keep(one)
+
+    async def _without_its_check(self, one: Judged, source: str) -> Judged:
+        """Find the check that an answer failed at, and judge the answer again without it.
+
+        Checks run one after the other, so without any other check the answer would fail at this one as before. An
+        answer needs the check if the test passes it without. Of a visible check that may be the test as students have
+        it: what hidden ones would find as well is of no help to them.
+        """
+        if self._question is None or not self.outcome.checks.get(one.test):
+            return one
+        try:
+            place = located((await self._ask(located_source(source))).stdout)
+            # What is kept has to stand by itself, so there each answer is tried.
+            if place is None or (self.keep is None and place in self.outcome.needed[one.test]):
+                return one
+            one = dataclasses.replace(one, failed_at=place)
+            tests = [without_checks(source)[place][1]]
+            seen = without_checks(visible_part(source))
+            if place < len(seen):  # a visible check, which has to help those who cannot see the others
+                tests.append(seen[place][1])
+            for test in tests:
+                answer = await self._ask(test)
+                if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
+                    return dataclasses.replace(one, needs_it=True)
+        except GraderFailed:
+            pass  # without this check the test does not run: it is more than a check
+        return one
+
+    def _stopped(self, variant: Variant) -> str:
+        """The first error that the cells of a variant stopped with."""
+        for cell in self.nb.cells:
+            if self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", "")) is variant:
+                for output in cell.get("outputs", ()):
+                    if output.output_type == "error" and not is_test_cell(cell):
+                        return f"{output.ename}: {output.evalue}"[:500]
+        return ""
+
+    async def _ask(self, source: str) -> Answer:
+        assert self._question is not None
+        return await asyncio.to_thread(self.judge.ask, dataclasses.replace(self._question, source=source), self._bundle)
+
+    def _unsound(self, grade_id: str, message: str) -> str:
+        found = f"{self._last.episode if self._last else 'The notebook'}: the model solution of {grade_id} did not pass"
+        if self._last is None:
+            return f"{found}, with no variant before it: {message}"
+        ran = ", ".join(f"'{variant.title}'" for variant in self._since)
+        return (
+            f"{found} after the variants of {self._last.exercise}: {message} "
+            f"One of them leaves something behind that cannot be put back: {ran}. "
+            "Leave out one after the other to see which (docs/fidelity.md says what can be put back)."
+        )
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: an episode, and some variants of its exercises."""
+    """One notebook to run: an episode, and some variants of its exercises.
+
+    Attributes:
+        episode: The episode.
+        variants: The variants.
+        mutate_tests: Whether to look which checks the wrong ones need.
+        seed: The seed of the notebook and of the judge; None leaves both as they are.
+        images: Where the images are; found if None.
+    """
 
     episode: Episode
     variants: tuple[Variant, ...]
     mutate_tests: bool = False
+    seed: int | None = None
+    images: CourseImages | None = None
 
 
-def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[Job]:
+def jobs_of(
+    episode: Episode, *, mutants: bool = False, parts: int = 1, only: Collection[str] | None = None
+) -> list[Job]:
     """All that there is to judge in an episode, in at most so many notebooks.
+
+    Args:
+        episode: The episode.
+        mutants: Whether to try mutants of the model solutions too.
+        parts: How many notebooks to make, at most; the cells of the episode itself are run in each.
+        only: The exercises whose variants to try; all if None.
 
     Raises:
         CourseError: The bank of this episode is not as it should be.
@@ -417,6 +572,9 @@ def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[
     variants = [*untouched(episode), *read_variants(episode.root, episode.name)]
     if mutants:
         variants += mutants_of(episode)
+    _require_exercises(episode, variants)
+    if only is not None:
+        variants = [variant for variant in variants if variant.exercise in only]
     names = list(dict.fromkeys(variant.exercise for variant in variants))
     shares = [names[start::parts] for start in range(parts)]
     return [
@@ -426,53 +584,108 @@ def jobs_of(episode: Episode, *, mutants: bool = False, parts: int = 1) -> list[
     ]
 
 
-def run(job: Job, worker: Worker) -> Outcome:
+def _require_exercises(episode: Episode, variants: Iterable[Variant]) -> None:
+    there = exercises(read_notebook(episode.source))
+    for variant in variants:
+        if variant.exercise not in there:
+            raise CourseError(
+                f"{episode.name} has no machine-graded exercise '{variant.exercise}'. "
+                f"Found in {FOLDER}/{episode.name}/; its exercises are: {', '.join(there)}."
+            )
+
+
+def require_known(episodes: Iterable[Episode], names: Collection[str]) -> set[str]:
+    """The names, if each is that of a machine-graded exercise of one of the episodes.
+
+    Raises:
+        CourseError: One is not; the message lists those that there are.
+    """
+    there = [name for episode in episodes for name in exercises(read_notebook(episode.source))]
+    for name in names:
+        if name not in there:
+            raise CourseError(f"There is no machine-graded exercise '{name}' here. Found: {', '.join(there)}.")
+    return set(names)
+
+
+def with_seed(notebook: NotebookNode, seed: int) -> NotebookNode:
+    """A notebook that sets another seed at its top.
+
+    Raises:
+        CourseError: It does not set its seed exactly once.
+    """
+    notebook = copy.deepcopy(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and _SEED.search(cell.source)]
+    if len(cells) != 1:
+        raise CourseError(
+            f"The notebook calls `set_random_seed` in {len(cells)} cells. Expected one, at its top, to try other seeds."
+        )
+    cells[0].source = _SEED.sub(f"set_random_seed({seed})", cells[0].source)
+    return notebook
+
+
+def run(job: Job, worker: Worker, ledger: Ledger | None = None) -> Outcome:
     """Judge some variants of one episode in one run of its notebook.
+
+    Args:
+        job: What to run.
+        worker: Who runs it.
+        ledger: What is known from earlier runs, and where to write what comes of this one; nothing is kept if None.
 
     Raises:
         CourseError: A variant is of an exercise that does not exist, or nothing can be graded at all.
     """
     source = read_notebook(job.episode.source)
-    notebook, about = lay_out(source, job.variants)
-    outcome = Outcome()
-    if job.mutate_tests:
-        for name, places in exercises(source).items():
-            if any(variant.exercise == name for variant in job.variants):
-                for at in places:
-                    if is_test_cell(source.cells[at]):
-                        cell = source.cells[at]
-                        outcome.checks[cell.metadata.nbgrader.grade_id] = [
-                            text for text, _ in without_checks(cell.source)
-                        ]
+    if job.seed is not None:
+        source = with_seed(source, job.seed)
+    outcome = Outcome(checks=checks_of(source, {variant.exercise for variant in job.variants}))
+    todo = list(job.variants)
+    if ledger is not None:
+        known, todo = ledger.split(job, source)
+        outcome.judged += known
+    if todo:
+        notebook, about = lay_out(source, todo)
 
-    def make(nb: NotebookNode, **options: Any) -> BankClient:
-        return BankClient(nb, outcome=outcome, about=about, **options)
+        def make(nb: NotebookNode, **options: Any) -> BankClient:
+            keep = ledger.writer(job, source) if ledger is not None else None
+            return BankClient(nb, outcome=outcome, about=about, mutate=job.mutate_tests, keep=keep, **options)
 
-    graded = worker.grade(notebook, attempts=1, make_client=make)
-    _require_sound(job.episode, graded, about)
-    for grade_id, variant in about.items():
-        verdict = graded.verdicts[grade_id]
-        outcome.judged.append(
-            Judged(variant, verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
+        graded = worker.grade(notebook, attempts=1, make_client=make)
+        if outcome.broken:
+            raise CourseError(outcome.broken)
+        for grade_id, verdict in graded.verdicts.items():
+            if verdict.score is None and grade_id not in about:
+                raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
+    return _with_giveaways(job.episode, source, outcome)
+
+
+def checks_of(source: NotebookNode, names: Collection[str]) -> dict[str, list[str]]:
+    """The checks of the test cells of some exercises, in order."""
+    return {
+        source.cells[at].metadata.nbgrader.grade_id: [text for text, _ in without_checks(source.cells[at].source)]
+        for name, places in exercises(source).items()
+        if name in names
+        for at in places
+        if is_test_cell(source.cells[at])
+    }
+
+
+def _with_giveaways(episode: Episode, source: NotebookNode, outcome: Outcome) -> Outcome:
+    """The outcome, with what each message gives away."""
+    release = read_notebook(episode.release)
+    places = exercises(release)
+    secrets = {
+        name: secrets_of(_cell(source, name).source, given(release, places[name]))
+        for name in {one.variant.exercise for one in outcome.judged if not one.variant.mutant}
+    }
+    outcome.judged = [
+        dataclasses.replace(
+            one, gives_away=tuple(giveaways(secrets[one.variant.exercise], one.message, one.variant.answer))
         )
+        if not one.variant.mutant
+        else one
+        for one in outcome.judged
+    ]
     return outcome
-
-
-def _require_sound(episode: Episode, graded: GradedNotebook, about: dict[str, Variant]) -> None:
-    """The model solution between the variants has to pass: else the variants met another state than students do."""
-    for grade_id, verdict in graded.verdicts.items():
-        if grade_id not in about and verdict.state != "passed" and (verdict.score or 0) < verdict.max_score:
-            raise CourseError(
-                f"{episode.name}: the model solution of {grade_id} did not pass between the variants: {verdict.message}"
-            )
-    for cell in graded.notebook.cells:
-        if cell.id.startswith("bank-") and (cell.id.endswith("-save") or "-restore-" in cell.id):
-            for output in cell.get("outputs", ()):
-                if output.output_type == "error":
-                    raise CourseError(
-                        f"{episode.name}: the state before an exercise could not be put back ({cell.id}): "
-                        f"{output.ename}: {output.evalue}"
-                    )
 
 
 def run_all(
@@ -480,42 +693,45 @@ def run_all(
     *,
     at_once: int = 1,
     sandbox: bool = True,
-    seed: int | None = None,
+    ledger: Ledger | None = None,
     done: Callable[[Job, Outcome, float], None] = lambda job, outcome, seconds: None,
-    executor: Executor | None = None,
-) -> dict[str, Outcome]:
-    """Run jobs, each in a worker of its own thread.
+) -> list[tuple[Job, Outcome]]:
+    """Run jobs, each in a worker of its own thread, those with the most variants first.
 
     Args:
         jobs: What to run; several may be of one episode.
         at_once: How many at a time.
         sandbox: Run students' kernels and judges in sandboxes.
-        seed: The seed of the judge, where it is not the usual one.
+        ledger: What is known from earlier runs.
         done: Called for each job that is done, with its seconds.
-        executor: Who runs them, in place of threads.
 
     Returns:
-        For each episode what came of its variants.
+        Each job with what came of its variants, in the order of `jobs`.
     """
-    limits = JudgeLimits() if seed is None else JudgeLimits(seed=seed)
 
-    def one(job: Job) -> tuple[Outcome, float]:
+    def one(job: Job) -> Outcome:
         began = time.monotonic()
-        with Worker(sandbox=sandbox, limits=LIMITS, judge_limits=limits) as worker:
-            return run(job, worker), time.monotonic() - began
+        limits = JudgeLimits() if job.seed is None else JudgeLimits(seed=job.seed)
+        with Worker(sandbox=sandbox, limits=LIMITS, judge_limits=limits, images=job.images) as worker:
+            outcome = run(job, worker, ledger)
+        done(job, outcome, time.monotonic() - began)
+        return outcome
 
+    with ThreadPoolExecutor(at_once) as pool:
+        longest_first = sorted(range(len(jobs)), key=lambda at: -len(jobs[at].variants))
+        futures = {at: pool.submit(one, jobs[at]) for at in longest_first}
+        try:
+            return [(job, futures[at].result()) for at, job in enumerate(jobs)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def by_episode(outcomes: Iterable[tuple[Job, Outcome]]) -> dict[str, Outcome]:
+    """For each episode what came of all its variants."""
     found: dict[str, Outcome] = {}
-    with executor or ThreadPoolExecutor(at_once) as pool:
-        futures = {pool.submit(one, job): job for job in jobs}
-        for future in as_completed(futures):
-            job = futures[future]
-            outcome, seconds = future.result()
-            whole = found.setdefault(job.episode.name, Outcome())
-            whole.judged += outcome.judged
-            whole.checks |= outcome.checks
-            for test, places in outcome.needed.items():
-                whole.needed.setdefault(test, set()).update(places)
-            done(job, outcome, seconds)
+    for job, outcome in outcomes:
+        found.setdefault(job.episode.name, Outcome()).add(outcome)
     return found
 
 

@@ -693,30 +693,41 @@ def bank(
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Grade small changes to the model solutions too; takes much longer.")
     ] = False,
+    exercise: Annotated[
+        list[str] | None, typer.Option("--exercise", "-e", help="Only the answers to this exercise (repeatable).")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many notebooks at a time.")] = 2,
+    again: Annotated[
+        bool, typer.Option("--again", help="Judge everything anew, also what nothing has changed for.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines.")] = False,
 ) -> None:
     """Grade the bank of answers (tests/bank/): are right ones passed, wrong ones failed, and all checks needed?
 
-    Example: autograder bank 1 --mutants
+    What is known from an earlier run, and still holds, is not run again; so it may be stopped and started.
+
+    Example: autograder bank 1 --mutants --exercise compile-and-fit
 
     Exit code 0: every verdict as it should be. 1: some are not; they are listed.
     """
     from autograder import bank as banking
     from autograder.course import find_episodes, find_root
+    from autograder.ledger import Ledger
 
     root = find_root()
     chosen = find_episodes(root, episode)
-    plan = [job for one in chosen for job in banking.jobs_of(one, mutants=mutants, parts=-(-jobs // len(chosen)))]
+    only = banking.require_known(chosen, exercise) if exercise else None
+    parts = -(-jobs // len(chosen))
+    plan = [job for one in chosen for job in banking.jobs_of(one, mutants=mutants, parts=parts, only=only)]
     lines = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else out
 
     def done(job: banking.Job, outcome: banking.Outcome, seconds: float) -> None:
         lines.print(f"{job.episode.name}: {len(outcome.judged)} answers judged in {seconds:.0f} s")
 
-    found = banking.run_all(plan, at_once=jobs, done=done)
+    found = banking.by_episode(banking.run_all(plan, at_once=jobs, ledger=Ledger(root, again=again), done=done))
     rows, problems = {}, []
     for one in chosen:
-        outcome = found[one.name]
+        outcome = found.get(one.name, banking.Outcome())
         same = banking.read_equivalents(root, one.name)
         rows |= banking.table(outcome, same)
         problems += [f"{judged.variant.name}: {judged.problem}" for judged in outcome.judged if judged.is_mistake]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
+_CAME_TO = "bank: check "
+_BEGIN_HIDDEN, _END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
 _COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -84,6 +86,33 @@ def without_checks(source: str) -> list[tuple[str, str]]:
     return found
 
 
+def visible_part(source: str) -> str:
+    """A test cell as students get it, without its hidden tests."""
+    kept, hidden = [], False
+    for line in source.splitlines():
+        if line.strip() in (_BEGIN_HIDDEN, _END_HIDDEN):
+            hidden = line.strip() == _BEGIN_HIDDEN
+        elif not hidden:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def located_source(source: str) -> str:
+    """A test cell that says which of its checks it comes to, for `located`."""
+    tree = ast.parse(source)
+    places = [place for place in _statements(tree) if _is_check(_at(tree, place), tree)]
+    for number in reversed(range(len(places))):  # from the end, so that the other places stay true
+        body, at = _body(tree, places[number])
+        body.insert(at, ast.parse(f"print({_CAME_TO + str(number)!r})").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def located(printed: str) -> int | None:
+    """The place of the check that a cell from `located_source` came to last, from what it printed; None before any."""
+    found = [line.removeprefix(_CAME_TO) for line in printed.splitlines() if line.startswith(_CAME_TO)]
+    return int(found[-1]) if found and found[-1].isdecimal() else None
+
+
 Place = tuple[tuple[str, int], ...]
 
 
@@ -145,7 +174,7 @@ def mutants(source: str) -> list[tuple[str, str]]:
     tree = ast.parse(source)
     original = ast.unparse(tree)
     seen, found = {original}, []
-    shown = _for_show(tree)
+    shown = shown_only(tree)
     for number, node in enumerate(ast.walk(tree)):
         if node in shown:
             continue
@@ -174,7 +203,7 @@ def _is_show(statement: ast.stmt) -> bool:
     return isinstance(value, ast.Constant | ast.Name)
 
 
-def _for_show(tree: ast.AST) -> set[ast.AST]:
+def shown_only(tree: ast.AST) -> set[ast.AST]:
     """The nodes in which nothing is worth changing: inside of what is only shown, and what says how much is printed."""
     found: set[ast.AST] = set()
     for node in ast.walk(tree):

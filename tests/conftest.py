@@ -32,6 +32,9 @@ for _name in ("CNN_COURSE_DATA", "CNN_COURSE_HOLDOUT"):
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# What all episodes have to keep is asserted there; a failure shall show values, as in a test.
+pytest.register_assert_rewrite("episode_run")
+
 
 #: What takes longest is begun first, so that no process is left with it at the end.
 LONGEST = ("test_attacks.py", "test_notebooks.py", "test_demo.py")

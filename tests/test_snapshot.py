@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import runpy
 from pathlib import Path
@@ -19,12 +20,6 @@ keras = pytest.importorskip("keras")
 def snapshot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return runpy.run_path(str(Path(bank.__file__).parent / "inside" / "snapshot.py"))
-
-
-def small_model():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(optimizer="sgd", loss="mse")
-    return model
 
 
 def test_names_that_were_changed_added_or_deleted_are_as_they_were(snapshot):
@@ -57,27 +52,171 @@ def test_files_are_as_they_were(snapshot):
     assert Path("models/kept.txt").read_text() == "kept"
 
 
-def test_a_model_that_was_trained_or_compiled_anew_is_as_it_was_and_an_untouched_one_stays(snapshot):
-    model, other = small_model(), small_model()
-    names = {"model": model, "alias": model, "other": other}
-    before = [weight.copy() for weight in model.get_weights()]
+def everything(model):
+    """All that a model is: what it holds as bytes, and which objects it is made of."""
+    variables = [*model.variables, *(model.optimizer.variables if model.optimizer else ())]
+    return (
+        [(id(v), np.asarray(v).tobytes(), v.trainable) for v in variables],
+        [(id(layer), layer.trainable, layer.name) for layer in model.layers],
+        [id(getattr(model, name, None)) for name in ("optimizer", "loss", "train_function", "predict_function")],
+        model.compiled,
+        model.get_config(),
+        model.get_compile_config(),
+    )
+
+
+def data():
+    return np.arange(8.0).reshape(4, 2), np.arange(4.0)
+
+
+def spoil_by_training(names):
+    names["model"].fit(*data(), epochs=2, verbose=0)
+
+
+def spoil_by_compiling(names):
+    names["model"].compile(optimizer="adam", loss="mae", metrics=["mse"])
+    names["model"].fit(*data(), verbose=0)
+
+
+def spoil_the_weights(names):
+    names["model"].set_weights([weight * 0 + 7 for weight in names["model"].get_weights()])
+
+
+def spoil_the_flags(names):
+    names["layer"].trainable = False
+    names["model"].compile(loss="mse")
+
+
+def spoil_the_layers(names):
+    names["model"].add(keras.layers.Dense(3))
+    names["model"].pop()
+    names["model"].pop()
+
+
+def spoil_the_optimizer(names):
+    names["model"].optimizer.learning_rate = 7.0
+    names["optimizer"].momentum = 0.5
+
+
+def spoil_by_forgetting(names):
+    keras.backend.clear_session()
+    names["model"] = small_model()
+
+
+def small_model():
+    inputs = keras.Input((2,))
+    model = keras.Sequential([inputs, keras.layers.Dropout(0.5), keras.layers.Dense(1, name="last")])
+    model.compile(optimizer=keras.optimizers.SGD(momentum=0.9), loss="mse", metrics=["mae"])
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_model_is_as_it_was_in_all_its_parts_and_goes_on_as_if_nothing_had_been(snapshot, trained):
+    keras.utils.set_random_seed(5)
+    model = small_model()
+    names = {"model": model, "alias": model, "optimizer": model.optimizer, "layer": model.layers[-1]}
+    if trained:
+        names["history"] = model.fit(*data(), verbose=0)
+    shared = dict(names)
     snapshot["save"](names)
-    for _ in range(2):
-        names["model"].compile(optimizer="adam", loss="mae")
-        names["model"].fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    before = everything(model)
+    name = keras.layers.Dense(1).name
+
+    def losses():
+        return model.fit(*data(), epochs=2, verbose=0).history["loss"]
+
+    first = losses()
+    for spoil in (
+        spoil_by_training,
+        spoil_the_weights,
+        spoil_the_flags,
+        spoil_the_layers,
+        spoil_the_optimizer,
+        spoil_by_forgetting,
+        spoil_by_compiling,
+    ):
         snapshot["restore"](names)
-        assert all(np.array_equal(a, b) for a, b in zip(names["model"].get_weights(), before, strict=True))
-        assert names["model"].loss == "mse" and isinstance(names["model"].optimizer, keras.optimizers.SGD)
-        assert names["alias"] is names["model"]
-        assert names["other"] is other
+        spoil(names)
+        snapshot["restore"](names)
+        assert names == shared and all(names[each] is shared[each] for each in shared)
+        assert everything(model) == before, spoil.__name__
+        assert keras.layers.Dense(1).name == name, "Keras goes on counting the names that it gives"
+    snapshot["restore"](names)
+    assert losses() == first, "dropout, order and steps are the same"
 
 
-def test_random_numbers_begin_anew(snapshot):
+def test_what_hangs_on_a_history_a_dataset_or_an_object_of_the_notebook_is_as_it_was(snapshot):
+    import tensorflow as tf
+
+    model = small_model()
+    history = model.fit(*data(), epochs=2, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices(np.arange(4))
+    dataset.class_names = ["cat", "dog"]
+    kind = type("Kept", (), {"__module__": "__main__"})
+    kept = kind()
+    kept.numbers = [1]
+    names = {"history": history, "dataset": dataset, "kept": kept, "pair": (kept, [1])}
+    snapshot["save"](names)
+    losses = list(history.history["loss"])
+    history.history["loss"].pop()
+    history.epoch = []
+    dataset.class_names.reverse()
+    dataset.more = 1
+    kept.numbers.append(2)
+    kept.other = 3
+    names["pair"][1].clear()
+    snapshot["restore"](names)
+    assert history.history["loss"] == losses and history.epoch == [0, 1]
+    assert dataset.class_names == ["cat", "dog"] and not hasattr(dataset, "more")
+    assert vars(kept) == {"numbers": [1]} and names["pair"] == (kept, [1])
+
+
+def draws():
+    import tensorflow as tf
+
+    return (
+        random.random(),
+        np.random.rand(),
+        float(tf.random.uniform(())),
+        float(keras.random.uniform(())),
+        keras.layers.Dropout(0.5).seed_generator.state.numpy().tolist(),
+    )
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_random_numbers_go_on_where_they_were(snapshot, seeded):
+    import tensorflow as tf
+
+    if seeded:
+        keras.utils.set_random_seed(3)
+    draws()
+    own = np.random.default_rng(1)
+    names: dict = {"own": own}
+    snapshot["save"](names)
+    first = draws(), own.random()
+    for _ in range(2):
+        keras.utils.set_random_seed(8)
+        tf.random.set_seed(9)
+        snapshot["restore"](names)
+        again = draws(), own.random()
+        assert again == first if seeded else (again[0][:2], again[1]) == (first[0][:2], first[1])
+
+
+def test_the_folder_and_the_settings_of_figures_are_as_they_were(snapshot, tmp_path):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    before = plt.rcParams["font.size"]
     names: dict = {}
     snapshot["save"](names)
-    first = (random.random(), np.random.rand())
+    plt.rcParams["font.size"] = before + 3
+    plt.figure()
+    Path("more").mkdir()
+    os.chdir("more")
+    os.environ["LEFT_BEHIND"] = "1"
     snapshot["restore"](names)
-    assert (random.random(), np.random.rand()) == first
+    assert plt.rcParams["font.size"] == before and not plt.get_fignums()
+    assert Path.cwd() == tmp_path and not list(Path().iterdir())
+    assert "LEFT_BEHIND" not in os.environ
 
 
 def test_functions_modules_and_what_python_keeps_for_itself_are_left_alone(snapshot):
