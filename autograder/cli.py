@@ -588,6 +588,38 @@ def restore(
 
 
 @app.command()
+def adopt(
+    write: Annotated[
+        bool, typer.Option("--write", help="Add to nbgrader_config.py what is needed; the file as it was is kept.")
+    ] = False,
+    attempt: Annotated[
+        bool, typer.Option("--try", help="Run your own solutions before the judge, as if a student had handed them in.")
+    ] = False,
+    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Run your solutions with your own rights.")] = False,
+) -> None:
+    """Make an nbgrader course that exists already ready for this engine; without --write, only look.
+
+    Example: autograder adopt --try --write
+
+    Exit code 0: ready. 1: some tests have to be changed by a person; they are listed.
+    """
+    from autograder import adopt as adopting
+
+    root = Path.cwd()
+    names, findings = adopting.assignments(root), adopting.examine(root)
+    if attempt:
+        findings += adopting.try_solutions(root, names, sandbox=not no_sandbox)
+    for one in findings:
+        say(f"{one.assignment}: {one.text}")
+    if write:
+        added = adopting.adopt(root)
+        say("nbgrader_config.py: two lines added at its end." if added else "nbgrader_config.py: ready already.")
+    say(f"{len(names)} assignment(s), {len(findings)} thing(s) for a person to see to.")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
 def data(
     archive: Annotated[
         Path | None,

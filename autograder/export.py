@@ -6,14 +6,16 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from nbgrader.api import Gradebook
+from typing import TYPE_CHECKING
 
 from autograder.course import Episode, load_config
 from autograder.grade import read_class_marks
-from autograder.gradebook import knows, marks_url
+from autograder.gradebook import knows, marks_url, open_gradebook
 from autograder.late import settle
 from autograder.runlog import event
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
 
 COLUMNS = ("episode", "student", "exercise", "kind", "state", "score", "max_score")
 #: As nbgrader's own export names them.
@@ -52,7 +54,7 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
                 kind = "written" if mark.written else "machine"
                 score = "" if mark.score is None else f"{mark.score:g}"
                 rows.append((episode.name, student, mark.exercise, kind, mark.state, score, f"{mark.max_score:g}"))
-    with Gradebook(url) as gradebook:
+    with open_gradebook(config, root) as gradebook:
         paths = [
             _write(folder / "grades.csv", TOTALS, _totals(gradebook, [episode.name for episode in chosen])),
             _write(folder / "exercises.csv", COLUMNS, rows),

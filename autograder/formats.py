@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nbgrader.api import Gradebook
 from traitlets.config import Config
 
 from autograder.course import Episode
 from autograder.errors import CourseError
 from autograder.grade import Mark, read_class_marks
-from autograder.gradebook import marks_url
+from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
 from autograder.roster import Person, Roster, people_of, plain, read_table
 
@@ -67,10 +66,10 @@ def totals(episode: Episode, config: Config) -> list[Total]:
     Raises:
         CourseError: There are no marks of this episode.
     """
-    url = marks_url(config, episode.root, [episode])
+    marks_url(config, episode.root, [episode])
     settle(episode, config)
     found: list[tuple[Person, float]] = []
-    with Gradebook(url) as gradebook:
+    with open_gradebook(config, episode.root) as gradebook:
         for submission in gradebook.assignment_submissions(episode.name):
             student = submission.student
             person = Person(

@@ -12,12 +12,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets.config import Config
 
 from autograder.course import Episode
 from autograder.errors import CourseError
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
 
 SQLITE = "sqlite:///"
 
@@ -97,6 +100,14 @@ def database_url(config: Config, root: Path) -> str:
     """Where the gradebook of a course is, as nbgrader finds it."""
     set_by_hand = config.CourseDirectory.get("db_url") if "db_url" in config.CourseDirectory else None
     return str(set_by_hand or f"{SQLITE}{root / 'gradebook.db'}")
+
+
+def open_gradebook(config: Config, root: Path) -> Gradebook:
+    """The gradebook of a course through nbgrader's own interface; use it as a context manager."""
+    from nbgrader.api import Gradebook
+    from nbgrader.coursedir import CourseDirectory
+
+    return Gradebook(database_url(config, root), CourseDirectory(config=config).course_id)
 
 
 def marks_url(config: Config, root: Path, chosen: Sequence[Episode]) -> str:

@@ -23,7 +23,7 @@ from traitlets.config import Config
 
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
-from autograder.gradebook import database_url, may_be_late
+from autograder.gradebook import database_url, may_be_late, open_gradebook
 from autograder.runlog import event
 
 if TYPE_CHECKING:
@@ -128,12 +128,10 @@ def _stored(when: datetime) -> datetime:
 
 def set_due_date(episode: Episode, config: Config, when: datetime | None) -> None:
     """Write an episode's due date into the gradebook; None takes it away."""
-    from nbgrader.api import Gradebook
-
     from autograder.grade import make_ready
 
     make_ready(episode, config)
-    with Gradebook(database_url(config, episode.root)) as gradebook:
+    with open_gradebook(config, episode.root) as gradebook:
         assignment = gradebook.find_assignment(episode.name)
         assignment.duedate = _stored(when) if when else None
         for submission in assignment.submissions if when is None else ():
@@ -219,9 +217,7 @@ def extend(episode: Episode, config: Config, student: str, until: datetime | Non
     Raises:
         CourseError: There is no due date that could be extended, or the new date is not after it.
     """
-    from nbgrader.api import Gradebook
-
-    with Gradebook(database_url(config, episode.root)) as gradebook:
+    with open_gradebook(config, episode.root) as gradebook:
         due = {one.name: one.duedate for one in gradebook.assignments}.get(episode.name)
         known = {one.id for one in gradebook.students} | {
             folder.name for folder in (episode.root / "submitted").glob("[!.]*") if folder.is_dir()
@@ -268,15 +264,13 @@ def settle(episode: Episode, config: Config) -> list[str]:
     policy_of(config)
     if not may_be_late(database_url(config, episode.root), episode.name, bool(granted)):
         return []
-    from nbgrader.api import Gradebook
-
     from autograder.build import nbgrader_log
     from autograder.penalties import AssignPenalties
 
     if not _assigns_penalties(config):
         return []
     changed = []
-    with nbgrader_log(episode.root), Gradebook(database_url(config, episode.root)) as gradebook:
+    with nbgrader_log(episode.root), open_gradebook(config, episode.root) as gradebook:
         step = AssignPenalties(config=config)
         step.init_plugin()
         for submission in gradebook.assignment_submissions(episode.name):
@@ -340,13 +334,11 @@ class Dates:
 
 def read_dates(chosen: Sequence[Episode], config: Config) -> list[Dates]:
     """The dates of episodes, and who is late."""
-    from nbgrader.api import Gradebook
-
     if not chosen:
         return []
     granted = [one for one in read_extensions(chosen[0].root) if one.until or one.days]
     found = []
-    with Gradebook(database_url(config, chosen[0].root)) as gradebook:
+    with open_gradebook(config, chosen[0].root) as gradebook:
         known = {one.name: one for one in gradebook.assignments}
         for episode in chosen:
             assignment = known.get(episode.name)

@@ -36,6 +36,7 @@ LINES = {
     "export": ("export 1 --format moodle", 1),
     "backup": ("backup kept.tar.gz", 0),
     "restore": ("restore kept.tar.gz", None),
+    "adopt": ("adopt", 0),
     "data": ("data --archive nowhere.tar.gz", None),
     "demo": ("demo", None),
     "doctor": ("doctor --skip-sandbox", ...),
