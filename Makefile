@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test quick check bench sweep data lab clean
+.PHONY: help demo test quick check bench bank sweep data lab docs clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -43,6 +43,14 @@ bench: $(READY) ## grade a class with plain nbgrader and with this grader, side 
 	@$(BIN)/python -m autograder.bench
 	@$(BIN)/python -m autograder.simulate --write
 
+bank: $(READY) ## judge all that the bank of answers has, mutants and seeds too (many hours; may be stopped); writes docs/fidelity.md
+	@scripts/setup.sh sandbox
+	@$(BIN)/autograder bank --mutants || true
+	@$(BIN)/autograder bank --seeds 20 --solutions || true
+	@$(BIN)/autograder bank --seeds 20 || true
+	@$(BIN)/python -m autograder.fidelity
+	@$(BIN)/python -m autograder.fidelity --check
+
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
 	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed --timeout 7200
 
@@ -51,6 +59,10 @@ data: $(READY) ## fetch CIFAR-10 from its publisher and make the course's images
 
 lab: $(READY) ## open JupyterLab on the course, with Formgrader
 	@$(BIN)/jupyter lab
+
+docs: $(READY) ## build the documents as a site, with every link within it checked; opens from build/docs/index.html
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto -d build/doctrees docs build/docs
+	@echo "Open build/docs/index.html in a browser."
 
 clean: ## remove what tests and demo left; .venv, images, submissions and marks stay
 	@rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis logs/setup.log

@@ -9,6 +9,9 @@ was. So one run of a notebook, by the same engine that grades students, judges e
 Two kinds of mutation show how good tests and bank are. A test is mutated by leaving out one of its checks: some wrong
 answer has to pass then, else the check is of no use, or the bank lacks the answer that it is for. An answer is mutated
 by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
+
+A check in the part of a test that students have serves them, not the mark: hidden tests often cover it once more. So
+it is tried in that part alone, too: without it, some wrong answer has to look right to the student who runs it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import itertools
 import json
 import re
 import time
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -71,6 +75,7 @@ class Variant:
         says: Texts that the message to the student must contain.
         points: What a partial one gets; None else.
         mutant: Whether code made it from the model solution; then the verdict is only what most of them deserve.
+        own: Whether it is the model solution itself, which is judged where it stands.
     """
 
     episode: str
@@ -82,6 +87,7 @@ class Variant:
     says: tuple[str, ...] = ()
     points: float | None = None
     mutant: bool = False
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -272,6 +278,15 @@ def untouched(episode: Episode) -> list[Variant]:
     ]
 
 
+def solutions(episode: Episode) -> list[Variant]:
+    """The model solutions of an episode, to be judged where they stand."""
+    source = read_notebook(episode.source)
+    return [
+        Variant(episode.name, name, "right", "the model solution", _cell(source, name).source, own=True)
+        for name in exercises(source)
+    ]
+
+
 def mutants_of(episode: Episode) -> list[Variant]:
     """Every mutant of every model solution of an episode."""
     source = read_notebook(episode.source)
@@ -364,9 +379,12 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
     starts = {places[0]: name for name, places in sections.items()}
     cells: list[NotebookNode] = []
     about: dict[str, Variant] = {}
+    for variant in variants:
+        if variant.own:
+            about |= {source.cells[at].metadata.nbgrader.grade_id: variant for at in sections[variant.exercise]}
     for place, cell in enumerate(notebook.cells[: last + 1]):
         name = starts.get(place)
-        mine = [variant for variant in variants if variant.exercise == name]
+        mine = [variant for variant in variants if variant.exercise == name and not variant.own]
         if mine:
             cells.append(_snapshot_cell(f"{_SAVED}{name}", "save"))
             for number, variant in enumerate(mine):
@@ -424,7 +442,7 @@ class BankClient(GradingClient):
     async def async_execute_cell(self, cell: NotebookNode, cell_index: int, *options: Any) -> NotebookNode:
         """Run or judge a cell, knowing which variant it is about."""
         variant = self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
-        if variant is not None and variant is not self._last:
+        if variant is not None and variant is not self._last and not variant.own:
             if self._last is None or variant.exercise != self._last.exercise:
                 self._since = []
             self._since.append(variant)
@@ -498,17 +516,19 @@ class BankClient(GradingClient):
             # What is kept has to stand by itself, so there each answer is tried.
             if place is None or (self.keep is None and place in self.outcome.needed[one.test]):
                 return one
-            one = dataclasses.replace(one, failed_at=place)
-            tests = [without_checks(source)[place][1]]
-            seen = without_checks(visible_part(source))
-            if place < len(seen):  # a visible check, which has to help those who cannot see the others
-                tests.append(seen[place][1])
-            for test in tests:
-                answer = await self._ask(test)
-                if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
-                    return dataclasses.replace(one, needs_it=True)
         except GraderFailed:
-            pass  # without this check the test does not run: it is more than a check
+            return one
+        one = dataclasses.replace(one, failed_at=place)
+        text, whole = without_checks(source)[place]
+        visible = without_checks(visible_part(source))
+        tests = [whole, *(visible[place][1:] if place < len(visible) and visible[place][0] == text else ())]
+        for test in tests:
+            try:
+                answer = await self._ask(test)
+            except GraderFailed:
+                continue  # without this check the test does not run: it is more than a check
+            if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
+                return dataclasses.replace(one, needs_it=True)
         return one
 
     def _stopped(self, variant: Variant) -> str:
@@ -584,6 +604,26 @@ def jobs_of(
     ]
 
 
+def seed_job(
+    episode: Episode, seed: int, images: CourseImages, *, others: bool = True, only: Collection[str] | None = None
+) -> Job:
+    """What there is to judge to see that right answers stay right: with another seed, and on other images.
+
+    Args:
+        episode: The episode.
+        seed: Of the notebook and of the judge.
+        images: The images.
+        others: Whether to try the right answers of the bank, besides the model solutions.
+        only: The exercises whose answers to try; all if None.
+    """
+    variants = solutions(episode)
+    if others:
+        variants += [one for one in read_variants(episode.root, episode.name) if one.verdict == "right"]
+    _require_exercises(episode, variants)
+    chosen = [one for one in variants if only is None or one.exercise in only]
+    return Job(episode, tuple(chosen), seed=seed, images=images)
+
+
 def _require_exercises(episode: Episode, variants: Iterable[Variant]) -> None:
     there = exercises(read_notebook(episode.source))
     for variant in variants:
@@ -649,13 +689,14 @@ def run(job: Job, worker: Worker, ledger: Ledger | None = None) -> Outcome:
             keep = ledger.writer(job, source) if ledger is not None else None
             return BankClient(nb, outcome=outcome, about=about, mutate=job.mutate_tests, keep=keep, **options)
 
-        graded = worker.grade(notebook, attempts=1, make_client=make)
+        limits = JudgeLimits() if job.seed is None else JudgeLimits(seed=job.seed)
+        graded = worker.grade(notebook, attempts=1, judge_limits=limits, make_client=make)
         if outcome.broken:
             raise CourseError(outcome.broken)
         for grade_id, verdict in graded.verdicts.items():
             if verdict.score is None and grade_id not in about:
                 raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
-    return _with_giveaways(job.episode, source, outcome)
+    return judged_again(job.episode, source, outcome)
 
 
 def checks_of(source: NotebookNode, names: Collection[str]) -> dict[str, list[str]]:
@@ -669,8 +710,8 @@ def checks_of(source: NotebookNode, names: Collection[str]) -> dict[str, list[st
     }
 
 
-def _with_giveaways(episode: Episode, source: NotebookNode, outcome: Outcome) -> Outcome:
-    """The outcome, with what each message gives away."""
+def judged_again(episode: Episode, source: NotebookNode, outcome: Outcome) -> Outcome:
+    """The outcome, with what each message gives away of the solution that stands there now."""
     release = read_notebook(episode.release)
     places = exercises(release)
     secrets = {
@@ -696,7 +737,7 @@ def run_all(
     ledger: Ledger | None = None,
     done: Callable[[Job, Outcome, float], None] = lambda job, outcome, seconds: None,
 ) -> list[tuple[Job, Outcome]]:
-    """Run jobs, each in a worker of its own thread, those with the most variants first.
+    """Run jobs, some at a time, those with the most variants first.
 
     Args:
         jobs: What to run; several may be of one episode.
@@ -708,23 +749,38 @@ def run_all(
     Returns:
         Each job with what came of its variants, in the order of `jobs`.
     """
+    idle: dict[CourseImages, list[Worker]] = {}
 
     def one(job: Job) -> Outcome:
         began = time.monotonic()
-        limits = JudgeLimits() if job.seed is None else JudgeLimits(seed=job.seed)
-        with Worker(sandbox=sandbox, limits=LIMITS, judge_limits=limits, images=job.images) as worker:
+        images = job.images or CourseImages.find()
+        try:
+            worker = idle.setdefault(images, []).pop()
+        except IndexError:
+            worker = Worker(sandbox=sandbox, limits=LIMITS, images=images)
+        try:
             outcome = run(job, worker, ledger)
+        except BaseException:
+            worker.close()
+            raise
+        idle[images].append(worker)
         done(job, outcome, time.monotonic() - began)
         return outcome
 
-    with ThreadPoolExecutor(at_once) as pool:
-        longest_first = sorted(range(len(jobs)), key=lambda at: -len(jobs[at].variants))
-        futures = {at: pool.submit(one, jobs[at]) for at in longest_first}
-        try:
-            return [(job, futures[at].result()) for at, job in enumerate(jobs)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    longest_first = sorted(range(len(jobs)), key=lambda at: -len(jobs[at].variants))
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = {at: pool.submit(one, jobs[at]) for at in longest_first}
+            try:
+                for future in as_completed(futures.values()):
+                    future.result()  # the first that fails ends all
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [(job, futures[at].result()) for at, job in enumerate(jobs)]
+    finally:
+        for worker in itertools.chain(*idle.values()):
+            worker.close()
 
 
 def by_episode(outcomes: Iterable[tuple[Job, Outcome]]) -> dict[str, Outcome]:
@@ -732,6 +788,30 @@ def by_episode(outcomes: Iterable[tuple[Job, Outcome]]) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for job, outcome in outcomes:
         found.setdefault(job.episode.name, Outcome()).add(outcome)
+    return found
+
+
+def disorder(outcome: Outcome) -> list[str]:
+    """Where a better answer got less: pairs of answers to one exercise that earned points by how good they are.
+
+    How good an answer is, the accuracy says that the checks measured; where they measured none, the points that the
+    bank states. Answers that failed for another reason are left out.
+    """
+    found = []
+    graded: dict[str, list[tuple[float, Judged]]] = {}
+    for one in outcome.judged:
+        if one.score and not one.variant.mutant:
+            stated = one.variant.points if one.variant.points is not None else one.max_score
+            quality = one.measurements[-1].accuracy if one.measurements else stated
+            graded.setdefault(one.test, []).append((quality, one))
+    for answers in graded.values():
+        answers.sort(key=lambda pair: pair[0])
+        for (low, worse), (high, better) in itertools.pairwise(answers):
+            if low < high and (worse.score or 0) > (better.score or 0):
+                found.append(
+                    f"{better.variant.name} ({high:.3f}) got {better.score:g} points, "
+                    f"less than {worse.variant.title} ({low:.3f}) with {worse.score:g}"
+                )
     return found
 
 
@@ -750,6 +830,11 @@ class Row:
     mutants_caught: int = 0
     assertions: int = 0
     assertions_needed: int = 0
+
+    def add(self, other: Row) -> None:
+        """Count another one in."""
+        for name, count in dataclasses.asdict(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 def table(outcome: Outcome, equivalents: Iterable[Equivalent] = ()) -> dict[str, Row]:
@@ -800,15 +885,17 @@ def as_markdown(rows: dict[str, Row]) -> str:
     """The table for people, with the sums at its end."""
     total = Row()
     for row in rows.values():
-        for name, count in dataclasses.asdict(row).items():
-            setattr(total, name, getattr(total, name) + count)
+        total.add(row)
     lines = ["| exercise | right passed | wrong caught | mutants caught | checks needed |", "| --- " * 5 + "|"]
-    for name, row in [*rows.items(), ("**all**", total)]:
-        lines.append(
-            f"| {name} | {row.right - row.right_failed} of {row.right} | {row.wrong - row.wrong_passed} of {row.wrong} "
-            f"| {_share(row.mutants_caught, row.mutants)} | {_share(row.assertions_needed, row.assertions)} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(line(name, row) for name, row in [*rows.items(), ("**all**", total)])])
+
+
+def line(name: str, row: Row) -> str:
+    """One line of the table."""
+    return (
+        f"| {name} | {row.right - row.right_failed} of {row.right} | {row.wrong - row.wrong_passed} of {row.wrong} "
+        f"| {_share(row.mutants_caught, row.mutants)} | {_share(row.assertions_needed, row.assertions)} |"
+    )
 
 
 def _share(part: int, whole: int) -> str:
