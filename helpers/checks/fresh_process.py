@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 300.0
 """It ends when it hasn't been asked for so long: it takes memory that a notebook may want."""
 
 

@@ -217,8 +217,8 @@ _fresh_python: _FreshPython | None = None
 def new_python(arguments: Sequence[str], folder: str, seconds: float) -> tuple[int, str]:
     """Run `fresh_process.py` in a new Python process.
 
-    On Linux one new Python, which has imported Keras and run nothing, is kept for a minute, and each process is forked
-    from it: a notebook that saves three models doesn't wait three times for the import.
+    On Linux one new Python, which has imported Keras and run nothing, is kept for some minutes, and each process is
+    forked from it: a notebook that saves three models doesn't wait three times for the import.
 
     Args:
         arguments: As its `main` takes them.
