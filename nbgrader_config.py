@@ -44,9 +44,14 @@ c.Autograde.autograde_preprocessors = [
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
     "autograder.preprocessors.RecordMarks",
-    "nbgrader.preprocessors.AssignLatePenalties",
+    "autograder.penalties.AssignPenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
+
+# What handing in late costs; nothing, unless you say so here: see docs/how-to/late.md.
+c.LatePenalty.per_day = ""  # "10%" of the points earned, or "2" points, for each day that has begun
+c.LatePenalty.most = ""  # what it never costs more than: "50%", or points
+c.LatePenalty.grace_minutes = 0  # minutes after the due date that cost nothing
 
 # Feedback shows what a test says, never the test; nothing that a student put out can act in a browser.
 c.GenerateFeedback.preprocessors = [

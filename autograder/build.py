@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from autograder.course import EPISODE_NAME, Episode, load_config
 from autograder.errors import CourseError
+from autograder.gradebook import database_url, knows, open_gradebook
 from autograder.runlog import event
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -245,9 +246,31 @@ def register_assignment(episode: Episode) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         config = load_config(episode.root)
+        admit_probes(episode, config)
         config.CourseDirectory.release_directory = scratch
         config.CourseDirectory.directory_structure = "{nbgrader_step}/{student_id}/{assignment_id}"
         generate_assignment(episode, config)
+
+
+def admit_probes(episode: Episode, config: Config) -> None:
+    """Tell the gradebook of locked cells without points that are new in an episode that was graded already.
+
+    nbgrader refuses every new cell then, since marks may hang on it. On these none does: they only call what a student
+    wrote, and repairing a submission puts them in.
+    """
+    if not knows(database_url(config, episode.root), episode.name):
+        return
+    cells = read_notebook(episode.source).cells
+    probes = [cell for cell in cells if nbgrader_cells.is_locked(cell) and not nbgrader_cells.is_grade(cell)]
+    with open_gradebook(config, episode.root) as gradebook:
+        for notebook in gradebook.find_assignment(episode.name).notebooks:
+            known = {cell.name for cell in notebook.source_cells}
+            for cell in probes if notebook.name == episode.name and notebook.submissions else ():
+                name = cell.metadata.nbgrader.grade_id
+                if name not in known:
+                    gradebook.add_source_cell(
+                        name, notebook.name, episode.name, cell_type=cell.cell_type, source=cell.source
+                    )
 
 
 def generate_assignment(episode: Episode, config: Config) -> None:

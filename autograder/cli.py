@@ -35,13 +35,39 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Build, grade and hand back the exercises of the image classification course.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out = Console(highlight=False, soft_wrap=True)
 
-EpisodeName = Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all")]
+
+def episode_names(incomplete: str) -> list[str]:
+    """The episodes of the course here, for a shell that completes a name."""
+    from autograder.course import episodes, find_root
+
+    try:
+        return [one.name for one in episodes(find_root()) if one.name.startswith(incomplete)]
+    except CourseError:
+        return []
+
+
+def student_names(incomplete: str) -> list[str]:
+    """The students who have handed in something, for a shell that completes a name."""
+    from autograder.course import find_root
+
+    try:
+        folders = (find_root() / "submitted").glob("[!.]*")
+        return sorted(folder.name for folder in folders if folder.is_dir() and folder.name.startswith(incomplete))
+    except CourseError:
+        return []
+
+
+EpisodeName = Annotated[
+    str,
+    typer.Argument(
+        help="An episode, as 01-introduction or 1; or all.", metavar="EPISODE|all", autocompletion=episode_names
+    ),
+]
 
 
 class ExportFormat(StrEnum):
@@ -69,7 +95,12 @@ def build(
         typer.Option("--check", help="Write nothing; say whether source/ and release/ are up to date."),
     ] = False,
 ) -> None:
-    """Make the instructor notebooks (source/) and the student notebooks (release/) from the lesson texts (course/)."""
+    """Make the instructor notebooks (source/) and the student notebooks (release/) from the lesson texts (course/).
+
+    Example: autograder build 1
+
+    Exit code 0: done. 1: --check found a notebook that is out of date.
+    """
     from autograder import build as building
     from autograder.course import find_episodes, find_root
 
@@ -100,6 +131,8 @@ def lint(
     ] = False,
 ) -> None:
     """Look through the lessons: parts, points, hints, tests, alt text, words explained, links, answers given away.
+
+    Example: autograder lint 1
 
     Exit code 0: nothing found. 1: something isn't as it should be.
     """
@@ -236,6 +269,8 @@ def grade(
 ) -> None:
     """Grade what students handed in (submitted/STUDENT/EPISODE/): marks into the gradebook, notebooks into autograded/.
 
+    Example: autograder grade 1 --feedback
+
     What has not changed since it was graded is not run again. Stopped at any moment, the same command goes on.
 
     Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded. 130: stopped.
@@ -318,6 +353,74 @@ def grade_one(grading: Grading) -> list[StudentResult]:
 
 
 @app.command()
+def due(
+    episode: EpisodeName = "all",
+    date: Annotated[
+        str | None,
+        typer.Argument(help="The due date: 2026-12-01, which is the end of that day, or '2026-12-01 18:00'."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="The zone of the date, and of those shown; for example Europe/Berlin.")
+    ] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the due date away.")] = False,
+) -> None:
+    """Set the due date of an episode; without a date, show due dates, extensions and who is late.
+
+    Example: autograder due 1 "2026-12-01 18:00" --timezone Europe/Berlin
+    """
+    from autograder import late
+    from autograder.course import find_episode, find_episodes, find_root, load_config
+    from autograder.roster import zone_of
+
+    root = find_root()
+    zone, config = zone_of(timezone), load_config(root)
+    if date is not None or remove:
+        if date is not None and remove:
+            raise CourseError("A date and --remove do not go together.")
+        one = find_episode(root, episode)
+        late.set_due_date(one, config, late.moment(date, zone) if date is not None else None)
+    for dates in late.read_dates(find_episodes(root, episode), config):
+        when = f"due {dates.due.astimezone(zone):%Y-%m-%d %H:%M %Z}" if dates.due else "no due date"
+        say(f"{dates.episode}: {when}")
+        for extension in dates.extensions:
+            until = f"until {extension.until.astimezone(zone):%Y-%m-%d %H:%M %Z}" if extension.until else ""
+            say(f"  {extension.student}: more time, {until or f'{extension.days:g} day(s)'}")
+        for student, behind, points in dates.late:
+            say(f"  {student}: {behind} late, {points:g} points taken off")
+        if dates.unknown:
+            say(f"  not known when they handed in, so not late: {', '.join(dates.unknown)}")
+
+
+@app.command()
+def extend(
+    student: Annotated[str, typer.Argument(help="The student's id.", autocompletion=student_names)],
+    episode: Annotated[str, typer.Argument(help="An episode, as 01-introduction or 1.", autocompletion=episode_names)],
+    date: Annotated[
+        str | None, typer.Argument(help="The date that counts for this student: 2026-12-08, or '2026-12-08 18:00'.")
+    ] = None,
+    days: Annotated[float, typer.Option("--days", min=0, help="So many days more, instead of a date.")] = 0,
+    timezone: Annotated[str, typer.Option("--timezone", help="The zone of the date, as Europe/Berlin.")] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
+) -> None:
+    """Give one student more time for an episode, before or after they hand in; kept in extensions.csv.
+
+    Example: autograder extend ada 1 --days 3
+    """
+    from autograder import late
+    from autograder.course import find_episode, find_root, load_config
+    from autograder.roster import zone_of
+
+    if (date is not None) + bool(days) + remove != 1:
+        raise CourseError("Say one of these: a date, --days or --remove.")
+    root = find_root()
+    one = find_episode(root, episode)
+    until = late.moment(date, zone_of(timezone)) if date is not None else None
+    late.extend(one, load_config(root), student, until, days)
+    more = f"until {until:%Y-%m-%d %H:%M %Z}" if until else f"{days:g} day(s) more" if days else "no extension any more"
+    say(f"{student}, {one.name}: {more}. Kept in {late.EXTENSIONS}.")
+
+
+@app.command()
 def feedback(
     episode: EpisodeName,
     students: Annotated[
@@ -328,7 +431,12 @@ def feedback(
         typer.Option("--jobs", "-j", min=1, help="How many pages at a time; what the cores allow if not given."),
     ] = None,
 ) -> None:
-    """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html)."""
+    """Write the page that each student gets back (feedback/STUDENT/EPISODE/EPISODE.html).
+
+    Example: autograder feedback 1 --students ada,grace
+
+    Exit code 0: all written. 1: some could not be written; they are listed.
+    """
     from autograder.course import find_episodes, find_root
     from autograder.feedback import graded_students
 
@@ -356,6 +464,37 @@ def feedback_one(episode: Episode, students: list[str], jobs: int | None) -> int
             about = escape(page.problem) or str(page.path.relative_to(episode.root))
             done(f"{escape(page.student)}: {about}", failed=bool(page.problem))
     return failed
+
+
+@app.command()
+def report(episode: EpisodeName = "all") -> None:
+    """Write the class report anew (export/EPISODE/report.html), with the marks that are in the gradebook now.
+
+    Example: autograder report 1
+    """
+    from autograder.course import find_episodes, find_root, load_config
+    from autograder.feedback import graded_students
+    from autograder.grade import recorded
+    from autograder.late import settle
+    from autograder.report import write_report
+
+    root = find_root()
+    config, chosen = load_config(root), find_episodes(root, episode)
+    if episode == "all":
+        chosen = [one for one in chosen if graded_students(one)]
+        if not chosen:
+            raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
+    for one in chosen:
+        settle(one, config)
+        results = recorded(one, config)
+        page = write_report(
+            root / "export" / one.name / "report.html",
+            one.name,
+            results,
+            sandbox=all(result.sandbox for result in results),
+            alike=lambda one=one: much_alike(one),
+        )
+        say(f"Class report: {page.relative_to(root)}")
 
 
 @app.command()
@@ -403,6 +542,84 @@ def export(
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="The archive to write; backups/course-DATE-TIME.tar.gz if not given.")
+    ] = None,
+) -> None:
+    """Write one archive with all that nobody could make again: gradebook, submissions, graded notebooks, results.
+
+    Example: autograder backup /media/stick/course.tar.gz
+
+    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere; the message says what to do.
+    """
+    from autograder.backup import backup as write
+    from autograder.course import find_root, load_config
+
+    root = find_root()
+    kept = write(root, load_config(root), file)
+    for name in kept.left_out:
+        say(f"Left out, for it is a link or the like: {name}")
+    say(f"Written and checked: {kept.path} ({kept.files} files, {kept.size / 1e6:.1f} MB unpacked)")
+    out.print("It holds students' work, marks and hidden tests: keep it where only you can read it.")
+    if kept.note:
+        say(kept.note)
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="An archive that `autograder backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there; it is kept in before-restore/.")
+    ] = False,
+) -> None:
+    """Put the course back as an archive of `autograder backup` holds it.
+
+    Example: autograder restore backups/course-20261201-180000.tar.gz
+    """
+    from autograder.backup import restore as put_back
+    from autograder.course import find_root
+
+    count, aside = put_back(find_root(), file, force=force)
+    say(f"Put back and checked: {count} files.")
+    if aside is not None:
+        say(f"What was there before: {aside}")
+
+
+@app.command()
+def adopt(
+    write: Annotated[
+        bool, typer.Option("--write", help="Add to nbgrader_config.py what is needed; the file as it was is kept.")
+    ] = False,
+    attempt: Annotated[
+        bool, typer.Option("--try", help="Run your own solutions before the judge, as if a student had handed them in.")
+    ] = False,
+    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Run your solutions with your own rights.")] = False,
+) -> None:
+    """Make an nbgrader course that exists already ready for this engine; without --write, only look.
+
+    Example: autograder adopt --try --write
+
+    Exit code 0: ready. 1: some tests have to be changed by a person; they are listed.
+    """
+    from autograder import adopt as adopting
+
+    root = Path.cwd()
+    names, findings = adopting.assignments(root), adopting.examine(root)
+    if attempt:
+        findings += adopting.try_solutions(root, names, sandbox=not no_sandbox)
+    for one in findings:
+        say(f"{one.assignment}: {one.text}")
+    if write:
+        added = adopting.adopt(root)
+        say("nbgrader_config.py: two lines added at its end." if added else "nbgrader_config.py: ready already.")
+    say(f"{len(names)} assignment(s), {len(findings)} thing(s) for a person to see to.")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
 def data(
     archive: Annotated[
         Path | None,
@@ -412,6 +629,8 @@ def data(
     force: Annotated[bool, typer.Option("--force", help="Make the images anew, and replace what is there.")] = False,
 ) -> None:
     """Make the course's images (data/) from CIFAR-10, which is downloaded from its publisher.
+
+    Example: autograder data --archive cifar-10-python.tar.gz
 
     170 MB arrive, of which 2,000 small images stay. A download that was broken off goes on where it stopped.
     """
@@ -435,6 +654,8 @@ def demo(
     ] = False,
 ) -> None:
     """Grade a class of sample submissions of episode 1 in a scratch folder (demo/), and compare the marks.
+
+    Example: autograder demo
 
     Exit code 0: every mark is as it should be. 1: some are not.
     """
@@ -478,7 +699,12 @@ def doctor(
         bool, typer.Option("--skip-sandbox", help="Do not try to break out of the sandbox; saves some seconds.")
     ] = False,
 ) -> None:
-    """Say what is installed, what is missing, what each missing part costs, and how to get it."""
+    """Say what is installed, what is missing, what each missing part costs, and how to get it.
+
+    Example: autograder doctor
+
+    Exit code 0: nothing is missing that grading needs. 1: something is.
+    """
     from autograder.doctor import examine, summary
 
     marks = {"fine": "[green]ok[/]     ", "missing": "[red]MISSING[/]", "optional": "[yellow]without[/]"}
@@ -518,8 +744,9 @@ def bank(
 
     What is known from an earlier run, and still holds, is not run again; so it may be stopped and started.
 
-    Examples: autograder bank 1 --mutants --exercise compile-and-fit
-    autograder bank 1 --seeds 5 --solutions
+    Example: autograder bank 1 --mutants --exercise compile-and-fit
+
+    Example: autograder bank 1 --seeds 5 --solutions
 
     Exit code 0: every verdict as it should be. 1: some are not; they are listed.
     """
@@ -602,7 +829,9 @@ def result_line(result: StudentResult) -> str:
     """One student's result in one line."""
     if result.problem:
         return f"{escape(result.student)}: [red]not graded[/]. {escape(result.problem)}"
-    line = f"{escape(result.student)}: {result.score:g} of {result.max_score:g} points"
+    line = f"{escape(result.student)}: {result.total:g} of {result.max_score:g} points"
+    if result.penalty:
+        line += f", {result.penalty:g} taken off for handing in late"
     if result.waiting:
         line += f", {result.waiting:g} more wait for a person"
     if not result.fresh:

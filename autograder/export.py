@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nbgrader.api import Gradebook
-from nbgrader.coursedir import CourseDirectory
-from nbgrader.plugins import CsvExportPlugin
-
-from autograder.build import nbgrader_log
 from autograder.course import Episode, load_config
-from autograder.errors import CourseError
 from autograder.grade import read_class_marks
+from autograder.gradebook import knows, marks_url, open_gradebook
+from autograder.late import settle
 from autograder.runlog import event
 
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
+
 COLUMNS = ("episode", "student", "exercise", "kind", "state", "score", "max_score")
+#: As nbgrader's own export names them.
+TOTALS = (
+    "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email",
+    "raw_score", "late_submission_penalty", "score", "max_score",
+)  # fmt: skip
 
 
 def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> list[Path]:
     """Write `grades.csv` (nbgrader's own columns, a row for each student and episode) and `exercises.csv`.
+
+    nbgrader's own export puts no quotes around a name with a comma in it, so the rows are written here.
 
     Args:
         root: The course folder.
@@ -33,31 +42,46 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
         CourseError: There is no gradebook, or none of these episodes was ever graded.
     """
     config = load_config(root)
-    course = CourseDirectory(config=config)
-    if course.db_url.startswith("sqlite:///") and not Path(course.db_url.removeprefix("sqlite:///")).is_file():
-        raise CourseError("There are no marks yet: the course folder holds no gradebook.db. Run `autograder grade`.")
+    url = marks_url(config, root, chosen)
+    chosen = [episode for episode in chosen if knows(url, episode.name)]
     folder = folder or root / "export"
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    with Gradebook(course.db_url) as gradebook:
-        known = {assignment.name for assignment in gradebook.assignments}
-        chosen = [episode for episode in chosen if episode.name in known]
-        if not chosen:
-            raise CourseError("There are no marks of that episode in the gradebook. Run `autograder grade` first.")
-        folder.mkdir(parents=True, exist_ok=True)
-        with nbgrader_log(root):
-            plugin = CsvExportPlugin()
-            plugin.to = str(folder / "grades.csv")
-            plugin.assignment = [episode.name for episode in chosen]
-            plugin.export(gradebook)
     for episode in chosen:
+        settle(episode, config)
         for student, marks in read_class_marks(episode, config).items():
             for mark in marks:
                 kind = "written" if mark.written else "machine"
                 score = "" if mark.score is None else f"{mark.score:g}"
                 rows.append((episode.name, student, mark.exercise, kind, mark.state, score, f"{mark.max_score:g}"))
-    with (folder / "exercises.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    with open_gradebook(config, root) as gradebook:
+        paths = [
+            _write(folder / "grades.csv", TOTALS, _totals(gradebook, [episode.name for episode in chosen])),
+            _write(folder / "exercises.csv", COLUMNS, rows),
+        ]
     event("exported", root=root, episodes=[episode.name for episode in chosen], rows=len(rows))
-    return [folder / "grades.csv", folder / "exercises.csv"]
+    return paths
+
+
+def _totals(gradebook: Gradebook, names: list[str]) -> Iterator[list[object]]:
+    """A row for each student of the class and episode; who has not handed in has no points."""
+    for name in names:
+        assignment = gradebook.find_assignment(name)
+        handed_in = {one.student_id: one for one in assignment.submissions}
+        for student in gradebook.students:
+            one = handed_in.get(student.id)
+            raw, penalty = (one.score, one.late_submission_penalty or 0.0) if one else (0.0, 0.0)
+            yield [
+                name, assignment.duedate, one.timestamp if one else None, student.id, student.last_name,
+                student.first_name, student.email, raw, penalty, max(0.0, raw - penalty), assignment.max_score,
+            ]  # fmt: skip
+
+
+def _write(path: Path, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(heads)
+    writer.writerows(rows)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+    return unfinished.replace(path)

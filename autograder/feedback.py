@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autograder.course import Episode, load_config
 from autograder.errors import CourseError
+from autograder.late import settle
 from autograder.runlog import event
 
 #: Below so many pages for each process, starting it costs more than it saves.
@@ -62,6 +63,7 @@ def write_feedback(episode: Episode, students: Sequence[str] = (), *, jobs: int 
                 f"{episode.autograded(student).relative_to(episode.root)}. Run `autograder grade {episode.name}` first."
             )
     chosen = [student for student in graded if not students or student in students]
+    settle(episode, load_config(episode.root))
     return _pages(episode, chosen, jobs or _worthwhile(len(chosen)))
 
 

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nbgrader.api import Gradebook
-from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
 from autograder.course import Episode
 from autograder.errors import CourseError
-from autograder.grade import Mark, read_marks
+from autograder.grade import Mark, read_class_marks
+from autograder.gradebook import marks_url, open_gradebook
+from autograder.late import settle
 from autograder.roster import Person, Roster, people_of, plain, read_table
 
 Format = Literal["canvas", "moodle", "gradescope"]
@@ -66,13 +66,10 @@ def totals(episode: Episode, config: Config) -> list[Total]:
     Raises:
         CourseError: There are no marks of this episode.
     """
-    url = CourseDirectory(config=config).db_url
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise CourseError("There are no marks yet: the course folder holds no gradebook.db. Run `autograder grade`.")
+    marks_url(config, episode.root, [episode])
+    settle(episode, config)
     found: list[tuple[Person, float]] = []
-    with Gradebook(url) as gradebook:
-        if episode.name not in {assignment.name for assignment in gradebook.assignments}:
-            raise CourseError(f"There are no marks of {episode.name} in the gradebook. Run `autograder grade` first.")
+    with open_gradebook(config, episode.root) as gradebook:
         for submission in gradebook.assignment_submissions(episode.name):
             student = submission.student
             person = Person(
@@ -84,8 +81,9 @@ def totals(episode: Episode, config: Config) -> list[Total]:
             )
             found.append((person, float(submission.late_submission_penalty or 0)))
     result = []
+    graded = read_class_marks(episode, config)
     for person, penalty in sorted(found, key=lambda each: each[0].student):
-        marks = read_marks(episode, person.student)
+        marks = graded.get(person.student, ())
         raw = sum(mark.score or 0.0 for mark in marks)
         most = sum(mark.max_score for mark in marks)
         result.append(Total(person, max(0.0, raw - penalty), most, penalty, marks))

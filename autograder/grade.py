@@ -22,9 +22,10 @@ from traitlets.config import Config
 
 from autograder.course import Episode, load_config, submitting_students
 from autograder.errors import CourseError
-from autograder.gradebook import ClassMarks, Row, database_url, knows, read_class
+from autograder.gradebook import ClassMarks, Row, database_url, knows, marks_url, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
+from autograder.late import settle
 from autograder.results import (
     FOLDER,
     Entry,
@@ -88,6 +89,8 @@ class StudentResult:
         seconds: How long everything took together.
         phases: Seconds by phase: sanitise, start, run, collect, judge, record.
         ran: How long a worker took over the notebook when it was last run, in seconds.
+        penalty: Points taken off for handing in late.
+        sandbox: Whether the student's code ran in the sandbox.
     """
 
     student: str
@@ -99,11 +102,18 @@ class StudentResult:
     seconds: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)
     ran: float = 0.0
+    penalty: float = 0.0
+    sandbox: bool = True
 
     @property
     def score(self) -> float:
-        """Points so far; a question without a mark counts nothing yet."""
+        """Points earned so far; a question without a mark counts nothing yet."""
         return sum(mark.score or 0.0 for mark in self.marks)
+
+    @property
+    def total(self) -> float:
+        """Points so far, a late penalty taken off."""
+        return max(0.0, self.score - self.penalty)
 
     @property
     def max_score(self) -> float:
@@ -114,6 +124,11 @@ class StudentResult:
     def waiting(self) -> float:
         """Points of the written answers that wait for a person."""
         return sum(mark.max_score for mark in self.marks if mark.state == "needs manual grading")
+
+    @property
+    def unread(self) -> int:
+        """How many written answers wait for a person."""
+        return sum(mark.state == "needs manual grading" for mark in self.marks)
 
     @property
     def failures(self) -> list[Mark]:
@@ -220,7 +235,16 @@ class Grading:
             if not self.force and entry is not None and self._holds(entry, stamp, book):
                 marks = () if entry.problem else in_order(self.episode, book.rows[student], entry)
                 look.unchanged.append(
-                    StudentResult(student, name, marks, entry.problem, entry.repairs, fresh=False, ran=entry.ran)
+                    StudentResult(
+                        student,
+                        name,
+                        marks,
+                        entry.problem,
+                        entry.repairs,
+                        fresh=False,
+                        ran=entry.ran,
+                        penalty=book.penalty.get(student, 0.0),
+                    )
                 )
             else:
                 look.changed[student] = stamp
@@ -377,6 +401,7 @@ class Grading:
             "seconds": sanitised.seconds + (found.seconds if ran else 0.0) + written.seconds,
             "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
             "ran": round(found.seconds, 3),
+            "penalty": book.penalty.get(student, 0.0),
         }
         if written.problem:
             return StudentResult(student, self.episode.name, problem=written.problem, **common), None
@@ -390,6 +415,7 @@ class Grading:
             {one["grade_id"]: one["measurements"] for one in found.verdicts if one.get("measurements")},
             common["ran"],
             sanitised.repairs,
+            sandbox=self.sandbox,
             again=found.grader_failed,
         )
         marks = in_order(self.episode, book.rows.get(student, []), entry)
@@ -417,6 +443,7 @@ class Grading:
             fresh=result.fresh,
             score=result.score,
             max_score=result.max_score,
+            late_penalty=result.penalty,
             problem=result.problem,
             grader_failed=[mark.exercise for mark in result.failures],
             repairs=list(result.repairs),
@@ -533,6 +560,7 @@ def prepare(
             )
     chosen = [student for student in handed_in if not students or student in students]
     make_ready(episode, config)
+    settle(episode, config)
     grading = Grading(episode, chosen, force, sandbox, share_identical, pool, config)
     if sandbox and grading.look().changed:
         from autograder.sandbox import require_sandbox
@@ -576,6 +604,38 @@ def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
     """
     book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
     return in_order(episode, book.rows.get(student, []))
+
+
+def recorded(episode: Episode, config: Config) -> list[StudentResult]:
+    """What is known about everybody who was graded in an episode, with marks as they are now.
+
+    Raises:
+        CourseError: Nobody was graded.
+    """
+    book = read_class(marks_url(config, episode.root, [episode]), episode.name)
+    entries = Ledger(episode.root, episode.name).read()
+    found = []
+    for student in sorted({*book.rows, *entries}):
+        entry = entries.get(student, Entry(student))
+        marks = () if entry.problem else in_order(episode, book.rows.get(student, []), entry)
+        if marks or entry.problem:
+            penalty = book.penalty.get(student, 0.0)
+            found.append(
+                StudentResult(
+                    student,
+                    episode.name,
+                    marks,
+                    entry.problem,
+                    entry.repairs,
+                    fresh=False,
+                    ran=entry.ran,
+                    penalty=penalty,
+                    sandbox=entry.sandbox,
+                )
+            )
+    if not found:
+        raise CourseError(f"Nobody was graded in {episode.name} yet. Run `autograder grade {episode.name}` first.")
+    return found
 
 
 def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:

@@ -12,9 +12,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets.config import Config
+
+from autograder.course import Episode
+from autograder.errors import CourseError
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
 
 SQLITE = "sqlite:///"
 
@@ -34,9 +40,17 @@ JOIN assignment ON assignment.id = submission.assignment_id
 WHERE assignment.name = :episode
 """
 _DATES = """
-SELECT submission.student_id, assignment.duedate, submission.extension
+SELECT submission.student_id, assignment.duedate, submission.extension,
+       (SELECT COALESCE(SUM(notebook.late_submission_penalty), 0) FROM submitted_notebook AS notebook
+        WHERE notebook.assignment_id = submission.id)
 FROM submitted_assignment AS submission JOIN assignment ON submission.assignment_id = assignment.id
 WHERE assignment.name = :episode
+"""
+_LATE = """
+SELECT 1 FROM submitted_assignment AS submission JOIN assignment ON submission.assignment_id = assignment.id
+WHERE assignment.name = :episode AND (submission.timestamp > assignment.duedate OR EXISTS (
+    SELECT 1 FROM submitted_notebook AS notebook
+    WHERE notebook.assignment_id = submission.id AND notebook.late_submission_penalty > 0))
 """
 
 
@@ -74,16 +88,41 @@ class ClassMarks:
     Attributes:
         rows: The grades of each student, in no order.
         due: The due date with each student's extension, as text.
+        penalty: The points taken off each student for handing in late.
     """
 
     rows: Mapping[str, list[Row]] = field(default_factory=dict)
     due: Mapping[str, str] = field(default_factory=dict)
+    penalty: Mapping[str, float] = field(default_factory=dict)
 
 
 def database_url(config: Config, root: Path) -> str:
     """Where the gradebook of a course is, as nbgrader finds it."""
     set_by_hand = config.CourseDirectory.get("db_url") if "db_url" in config.CourseDirectory else None
     return str(set_by_hand or f"{SQLITE}{root / 'gradebook.db'}")
+
+
+def open_gradebook(config: Config, root: Path) -> Gradebook:
+    """The gradebook of a course through nbgrader's own interface; use it as a context manager."""
+    from nbgrader.api import Gradebook
+    from nbgrader.coursedir import CourseDirectory
+
+    return Gradebook(database_url(config, root), CourseDirectory(config=config).course_id)
+
+
+def marks_url(config: Config, root: Path, chosen: Sequence[Episode]) -> str:
+    """Where the gradebook is, if it holds any of these episodes.
+
+    Raises:
+        CourseError: There is no gradebook, or it knows none of them.
+    """
+    url = database_url(config, root)
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
+        raise CourseError("There are no marks yet: the course folder holds no gradebook.db. Run `autograder grade`.")
+    if not any(knows(url, episode.name) for episode in chosen):
+        names = ", ".join(episode.name for episode in chosen)
+        raise CourseError(f"There are no marks of {names} in the gradebook. Run `autograder grade` first.")
+    return url
 
 
 def knows(url: str, episode: str) -> bool:
@@ -114,8 +153,22 @@ def read_class(url: str, episode: str, students: Sequence[str] | None = None) ->
     rows: dict[str, list[Row]] = defaultdict(list)
     for student, name, auto, manual, extra, most, written in marks:
         rows[student].append(Row(name, auto, manual, extra, float(most or 0.0), bool(written)))
-    due = {student: f"{date} {extension}" for student, date, extension in dates}
-    return ClassMarks(dict(rows), due)
+    due = {student: f"{date} {extension}" for student, date, extension, _ in dates}
+    return ClassMarks(dict(rows), due, {student: float(points) for student, _, _, points in dates if points})
+
+
+def may_be_late(url: str, episode: str, extended: bool) -> bool:
+    """Whether a late penalty of somebody may have to be looked at: handed in after the due date, or penalised.
+
+    Args:
+        url: The gradebook's URL.
+        episode: The episode's name.
+        extended: Whether anybody has an extension; then it is enough that the episode is known.
+    """
+    if extended:
+        return knows(url, episode)
+    (found,) = _ask(url, (_LATE, {"episode": episode}))
+    return bool(found)
 
 
 def _ask(url: str, *questions: tuple[str, Mapping[str, str]]) -> list[list[Any]]:

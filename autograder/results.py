@@ -215,6 +215,7 @@ class Entry:
         ran: How long the worker took over the notebook, in seconds.
         repairs: What was repaired in the notebook.
         problem: Why the submission could not be graded.
+        sandbox: Whether the student's code ran in the sandbox.
         again: Whether the next run must grade it again in any case, because the grader failed.
     """
 
@@ -228,6 +229,7 @@ class Entry:
     ran: float = 0.0
     repairs: tuple[str, ...] = ()
     problem: str = ""
+    sandbox: bool = True
     again: bool = False
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
+from quick_class import make_class
 from typer.testing import CliRunner
 
 from autograder import cli
-from autograder.build import build, register_assignment
+from autograder.build import register_assignment
 from autograder.course import find_episode, load_config
 from autograder.errors import CourseError
 from autograder.formats import totals, write
@@ -21,11 +22,12 @@ from autograder.formats import totals, write
 CLASS = {"ada": (2.0, 3.0, 0.0), "grace": (0.0, 1.5, 0.0), "emil": (2.0, None, 0.5)}
 
 
-@pytest.fixture
-def course(course_factory) -> Path:
-    root = course_factory()
-    episode = find_episode(root, "1")
-    build(episode)
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    episode = make_class(tmp_path_factory.mktemp("class") / "course", {})
+    root = episode.root
+    with (root / "nbgrader_config.py").open("a") as file:
+        file.write('c.LatePenalty.per_day = "0.5"\n')
     register_assignment(episode)
     with Gradebook(CourseDirectory(config=load_config(root)).db_url) as gradebook:
         gradebook.add_student(
@@ -33,10 +35,11 @@ def course(course_factory) -> Path:
         )
         gradebook.add_student("grace", first_name="Grace", last_name='Hopper, "Amazing"', lms_user_id="9002")
         gradebook.add_student("emil", first_name="Émile", last_name="Picard", lms_user_id="9003")
+        gradebook.update_or_create_assignment("01-small", duedate="2026-11-20 12:00:00")
         for student, (machine, written, penalty) in CLASS.items():
-            gradebook.add_submission("01-small", student)
+            handed_in = "2026-11-20 12:30:00" if penalty else "2026-11-20 11:30:00"
+            gradebook.add_submission("01-small", student, timestamp=handed_in)
             notebook = gradebook.find_submission_notebook("01-small", "01-small", student)
-            notebook.late_submission_penalty = penalty
             for grade in notebook.grades:
                 if grade.name == "add-up-test":
                     grade.auto_score = machine

@@ -11,24 +11,35 @@ import pytest
 
 from autograder.grade import Mark, StudentResult
 from autograder.likeness import Pair
-from autograder.report import common_failures, write_report
+from autograder.report import accuracies, common_failures, write_report
+from helpers.measurements import Measurement
 
 
-def marks(score: float | None, state: str = "marked", message: str = "") -> tuple[Mark, ...]:
+def marks(
+    score: float | None, state: str = "marked", message: str = "", accuracy: float | None = None
+) -> tuple[Mark, ...]:
+    measured = () if accuracy is None else (Measurement("model_intro", accuracy, 0.2, 0.258, 500),)
     return (
-        Mark("add-up-test", state, score, 2, written=False, message=message),
+        Mark("add-up-test", state, score, 2, written=False, message=message, measurements=measured),
         Mark("say-why", "needs manual grading", None, 3, written=True),
     )
 
 
 def a_class() -> list[StudentResult]:
     found = [
-        StudentResult(f"student-{n}", "01-small", marks(2 if n % 3 else 0, message=f"found {n}"), seconds=1.5)
+        StudentResult(
+            f"student-{n}",
+            "01-small",
+            marks(2 if n % 3 else 0, message=f"found {n}", accuracy=0.22 + n / 50),
+            seconds=1.5,
+            ran=1 + n / 10,
+        )
         for n in range(12)
     ]
     found.append(StudentResult("ada", "01-small", marks(None, "grader failed", "the judge gave no answer")))
     found.append(StudentResult("bob", "01-small", problem="There is no notebook in the folder."))
     found.append(StudentResult("eve", "01-small", marks(1), repairs=("The test cell was put back.",)))
+    found.append(StudentResult("late", "01-small", marks(2), penalty=0.5))
     found.append(StudentResult("zoe", "01-small", marks(0, message="not attempted yet: give total a value")))
     return found
 
@@ -68,6 +79,32 @@ def test_the_picture_says_in_words_what_it_shows(page):
     picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"[^>]*alt="([^"]+)"', text)
     assert picture and b"<svg" in base64.b64decode(picture[1])
     assert re.search(r"\d+ from 0 to 0.5", picture[2])
+
+
+def test_accuracies_stand_beside_chance_and_beside_what_was_needed(page):
+    text = page.read_text()
+    (one,) = accuracies(a_class())
+    assert (one.name, one.exercise, len(one.accuracies)) == ("model_intro", "add-up-test", 12)
+    assert one.below == ("student-0", "student-1") and one.spread == pytest.approx((0.22, 0.33, 0.44))
+    row = re.search(r'<th scope="row">model_intro</th>.*?</tr>', text, re.S)[0]
+    assert re.findall(r"<td>([\d.]+)</td>", row) == ["12", "0.22", "0.33", "0.44", "0.20", "0.258"]
+    assert "student-0, student-1</td>" in row
+    assert "model_intro: 12 from 0.22 to 0.44, 0.26 needed" in text
+
+
+def test_a_class_whose_tests_measure_nothing_has_no_part_about_accuracies(tmp_path):
+    page = write_report(tmp_path / "r.html", "01-small", [StudentResult("ada", "01-small", marks(2))]).read_text()
+    assert 'id="accuracies"' not in page and "#accuracies" not in page and 'id="time"' not in page
+
+
+def test_points_taken_off_for_being_late_are_off_and_said(page):
+    text = page.read_text()
+    assert re.search(r"<strong>1\.5</strong><br>\(late: 0\.5 off\)", text)
+    assert "<dt>points off for being late</dt><dd>1</dd>" in text
+
+
+def test_the_slowest_notebooks_are_named(page):
+    assert re.search(r"<strong>student-11</strong> 2\.1 s,\s+<strong>student-10</strong> 2\.0 s", page.read_text())
 
 
 def test_a_page_that_says_all_already_stays_and_a_new_mark_makes_a_new_one(tmp_path, page):
