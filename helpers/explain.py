@@ -7,6 +7,7 @@ The graders' kernels do without it.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -17,11 +18,21 @@ _RUN_ABOVE = "In the menu, choose Run > Run All Above Selected Cell, and then ru
 def load_ipython_extension(shell: Any) -> None:
     """Explain errors in this IPython shell from now on."""
     shell.set_custom_exc((NameError, TypeError, AttributeError, ValueError), _show)
+    plain = shell.showsyntaxerror
+
+    def show_syntax_error(*arguments: Any, **options: Any) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, SyntaxError) and error.msg == "incomplete input":
+            error.msg = "incomplete input. A bracket, a quote or a block was begun here and not ended"
+        plain(*arguments, **options)
+
+    shell.showsyntaxerror = show_syntax_error
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Leave errors as they are again."""
     shell.set_custom_exc((), None)
+    vars(shell).pop("showsyntaxerror", None)
 
 
 def explanation(error: BaseException, known: Iterable[str] = ()) -> str:

@@ -7,6 +7,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from helpers.explain import explanation
 from helpers.explain import load_ipython_extension as load
+from helpers.explain import unload_ipython_extension as unload
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,18 @@ def test_a_blank_that_was_left_is_called_a_blank(shown, cell):
 def test_an_error_that_speaks_for_itself_gets_no_line_more(shown, cell):
     text = shown(cell)
     assert "Run All Above" not in text and "three dots" not in text
+
+
+def test_a_bracket_that_is_not_closed_is_told_in_words(shown):
+    assert "incomplete input. A bracket, a quote or a block was begun here and not ended" in shown("print((1")
+    assert "unmatched ')'" in shown("print(1))")
+
+
+def test_unloading_leaves_the_shell_as_it_was(shell, shown):
+    unload(shell)
+    text = shown("train_ds")
+    load(shell)
+    assert "NameError" in text and "Run All Above" not in text
 
 
 def test_an_error_without_a_name_is_left_as_it_is():
