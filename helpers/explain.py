@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import textwrap
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -71,5 +72,5 @@ def _show(
     tb_offset: int | None = None,
 ) -> None:
     if text := explanation(error, shell.user_ns):
-        error.add_note(f"\n{text}")
+        error.add_note("\n" + textwrap.fill(text, 80))  # a browser would break the line within a word
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)

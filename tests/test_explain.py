@@ -27,7 +27,9 @@ def shown(shell, capsys):
         shell.user_ns.pop("train_ds", None)
         done = shell.run_cell(cell, store_history=False)
         assert not done.success, "the error stays an error"
-        return capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= 100, "no line that is broken within a word"
+        return " ".join(text.split())
 
     return run
 
