@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test quick check bench sweep data lab clean
+.PHONY: help demo test quick check bench bank sweep data lab clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -42,6 +42,14 @@ bench: $(READY) ## grade a class with plain nbgrader and with this grader, side 
 	@scripts/setup.sh sandbox
 	@$(BIN)/python -m autograder.bench
 	@$(BIN)/python -m autograder.simulate --write
+
+bank: $(READY) ## judge all that the bank of answers has, mutants and seeds too (many hours; may be stopped); writes docs/fidelity.md
+	@scripts/setup.sh sandbox
+	@$(BIN)/autograder bank --mutants || true
+	@$(BIN)/autograder bank --seeds 20 --solutions || true
+	@$(BIN)/autograder bank --seeds 20 || true
+	@$(BIN)/python -m autograder.fidelity
+	@$(BIN)/python -m autograder.fidelity --check
 
 sweep: $(READY) ## solve every episode with ten seeds, on each set of images there is: full marks each time
 	@CNN_COURSE_SEEDS=10 $(BIN)/pytest tests/test_notebooks.py -k every_seed --timeout 7200

@@ -16,15 +16,16 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import itertools
 import json
 import re
 import time
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
@@ -34,17 +35,24 @@ from autograder.build import read_notebook
 from autograder.course import Episode
 from autograder.engine import GradingClient
 from autograder.errors import CourseError
+from autograder.giveaways import giveaways, given, secrets_of
+from autograder.images import CourseImages
 from autograder.judge import Answer, GraderFailed, JudgeLimits, Question
 from autograder.limits import GIB, Limits
-from autograder.mutate import located, located_source, mutants, without_checks
+from autograder.mutate import located, located_source, mutants, visible_part, without_checks
 from autograder.student import is_test_cell
 from autograder.worker import Worker
+from helpers.measurements import Measurement
+
+if TYPE_CHECKING:
+    from autograder.ledger import Ledger
 
 Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
 _HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
 _SAVED, _RESTORED = "bank-save-", "bank-restore-"
+_SEED = re.compile(r"set_random_seed\(\d+\)")
 _SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
 #: A bank's notebook is many notebooks in one.
 LIMITS = Limits(notebook_seconds=4 * 3600, cpu_seconds=8 * 3600, cell_seconds=600, memory_bytes=8 * GIB)
@@ -64,6 +72,7 @@ class Variant:
         says: Texts that the message to the student must contain.
         points: What a partial one gets; None else.
         mutant: Whether code made it from the model solution; then the verdict is only what most of them deserve.
+        own: Whether it is the model solution itself, which is judged where it stands.
     """
 
     episode: str
@@ -75,6 +84,7 @@ class Variant:
     says: tuple[str, ...] = ()
     points: float | None = None
     mutant: bool = False
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -92,8 +102,12 @@ class Judged:
         score: Points; None if the grader failed.
         max_score: Points of the exercise.
         message: What the student would read.
-        seconds: Time that judging it took.
+        test: The grade id of the test cell.
         stopped: The error that its own cell, or a probe cell, stopped with; empty if none did.
+        failed_at: The place of the check that a wrong answer failed at; None if it is not known.
+        needs_it: Whether the answer would get more points without that check.
+        measurements: What the checks measured.
+        gives_away: What the message says of the model solution that it should not.
     """
 
     variant: Variant
@@ -101,8 +115,12 @@ class Judged:
     score: float | None
     max_score: float
     message: str
-    seconds: float = 0.0
+    test: str = ""
     stopped: str = ""
+    failed_at: int | None = None
+    needs_it: bool = False
+    measurements: tuple[Measurement, ...] = ()
+    gives_away: tuple[str, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -126,6 +144,8 @@ class Judged:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
         if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
             return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
+        if self.gives_away and not v.mutant:
+            return f"the message gives away {', '.join(map(repr, self.gives_away))}: {self.message}"
         if v.verdict == "wrong" and not v.mutant:
             if not self.message.strip():
                 return "a wrong answer got no message"
@@ -145,14 +165,26 @@ class Outcome:
     Attributes:
         judged: One for each variant.
         checks: For each test cell its checks, in order.
-        needed: For each test cell the places of the checks without which some wrong answer passes.
         broken: Why the run was given up; empty if it was not.
     """
 
     judged: list[Judged] = field(default_factory=list)
     checks: dict[str, list[str]] = field(default_factory=dict)
-    needed: dict[str, set[int]] = field(default_factory=dict)
     broken: str = ""
+
+    @property
+    def needed(self) -> dict[str, set[int]]:
+        """For each test cell the places of the checks without which some wrong answer gets more points."""
+        found: dict[str, set[int]] = {test: set() for test in self.checks}
+        for one in self.judged:
+            if one.needs_it and one.failed_at is not None and one.test in found:
+                found[one.test].add(one.failed_at)
+        return found
+
+    def add(self, other: Outcome) -> None:
+        """Take over what came of other variants of the same episode."""
+        self.judged += other.judged
+        self.checks |= other.checks
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -240,6 +272,15 @@ def untouched(episode: Episode) -> list[Variant]:
             ("not attempted yet",),
         )
         for name in exercises(read_notebook(episode.source))
+    ]
+
+
+def solutions(episode: Episode) -> list[Variant]:
+    """The model solutions of an episode, to be judged where they stand."""
+    source = read_notebook(episode.source)
+    return [
+        Variant(episode.name, name, "right", "the model solution", _cell(source, name).source, own=True)
+        for name in exercises(source)
     ]
 
 
@@ -335,9 +376,12 @@ def lay_out(source: NotebookNode, variants: Sequence[Variant]) -> tuple[Notebook
     starts = {places[0]: name for name, places in sections.items()}
     cells: list[NotebookNode] = []
     about: dict[str, Variant] = {}
+    for variant in variants:
+        if variant.own:
+            about |= {source.cells[at].metadata.nbgrader.grade_id: variant for at in sections[variant.exercise]}
     for place, cell in enumerate(notebook.cells[: last + 1]):
         name = starts.get(place)
-        mine = [variant for variant in variants if variant.exercise == name]
+        mine = [variant for variant in variants if variant.exercise == name and not variant.own]
         if mine:
             cells.append(_snapshot_cell(f"{_SAVED}{name}", "save"))
             for number, variant in enumerate(mine):
@@ -375,9 +419,18 @@ class BankClient(GradingClient):
     It gives up as soon as something shows that variants do not meet what students do.
     """
 
-    def __init__(self, nb: NotebookNode, *, outcome: Outcome, about: dict[str, Variant], **options: Any) -> None:
+    def __init__(
+        self,
+        nb: NotebookNode,
+        *,
+        outcome: Outcome,
+        about: dict[str, Variant],
+        mutate: bool,
+        keep: Callable[[Judged], None] | None,
+        **options: Any,
+    ) -> None:
         super().__init__(nb, **options)
-        self.outcome, self.about = outcome, about
+        self.outcome, self.about, self.mutate, self.keep = outcome, about, mutate, keep
         self._question: Question | None = None
         self._bundle = b""
         self._last: Variant | None = None
@@ -386,7 +439,7 @@ class BankClient(GradingClient):
     async def async_execute_cell(self, cell: NotebookNode, cell_index: int, *options: Any) -> NotebookNode:
         """Run or judge a cell, knowing which variant it is about."""
         variant = self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
-        if variant is not None and variant is not self._last:
+        if variant is not None and variant is not self._last and not variant.own:
             if self._last is None or variant.exercise != self._last.exercise:
                 self._since = []
             self._since.append(variant)
@@ -429,23 +482,58 @@ class BankClient(GradingClient):
                 self.outcome.broken = self._unsound(grade_id, verdict.message)
                 raise Broken(self.outcome.broken)
             return
-        test = grade_id.partition("--")[0]
-        if test not in self.outcome.checks or variant.verdict == "right" or variant.mutant or self._question is None:
-            return
-        if verdict.score is None or verdict.score >= verdict.max_score:
-            return
-        needed = self.outcome.needed.setdefault(test, set())
-        if len(needed) == len(self.outcome.checks[test]):
-            return
+        one = Judged(
+            variant,
+            verdict.state,
+            verdict.score,
+            verdict.max_score,
+            verdict.message,
+            test=grade_id.partition("--")[0],
+            stopped=self._stopped(variant),
+            measurements=verdict.measurements,
+        )
+        blamed = one.score is not None and not one.full and not variant.mutant and variant.verdict != "right"
+        if self.mutate and blamed:
+            one = await self._without_its_check(one, cell.source)
+        self.outcome.judged.append(one)
+        if self.keep is not None:
+            self.keep(one)
+
+    async def _without_its_check(self, one: Judged, source: str) -> Judged:
+        """Find the check that an answer failed at, and judge the answer again without it.
+
+        Checks run one after the other, so without any other check the answer would fail at this one as before. An
+        answer needs the check if the test passes it without. Of a visible check that may be the test as students have
+        it: what hidden ones would find as well is of no help to them.
+        """
+        if self._question is None or not self.outcome.checks.get(one.test):
+            return one
         try:
-            place = located((await self._ask(located_source(cell.source))).stdout)
-            if place is None or place in needed:
-                return
-            answer = await self._ask(without_checks(cell.source)[place][1])
+            place = located((await self._ask(located_source(source))).stdout)
+            # What is kept has to stand by itself, so there each answer is tried.
+            if place is None or (self.keep is None and place in self.outcome.needed[one.test]):
+                return one
+            one = dataclasses.replace(one, failed_at=place)
+            tests = [without_checks(source)[place][1]]
+            seen = without_checks(visible_part(source))
+            if place < len(seen):  # a visible check, which has to help those who cannot see the others
+                tests.append(seen[place][1])
+            for test in tests:
+                answer = await self._ask(test)
+                if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
+                    return dataclasses.replace(one, needs_it=True)
         except GraderFailed:
-            return  # without this check the test does not run: it is more than a check
-        if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > verdict.score):
-            needed.add(place)
+            pass  # without this check the test does not run: it is more than a check
+        return one
+
+    def _stopped(self, variant: Variant) -> str:
+        """The first error that the cells of a variant stopped with."""
+        for cell in self.nb.cells:
+            if self.about.get(cell.metadata.get("nbgrader", {}).get("grade_id", "")) is variant:
+                for output in cell.get("outputs", ()):
+                    if output.output_type == "error" and not is_test_cell(cell):
+                        return f"{output.ename}: {output.evalue}"[:500]
+        return ""
 
     async def _ask(self, source: str) -> Answer:
         assert self._question is not None
@@ -465,11 +553,21 @@ class BankClient(GradingClient):
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: an episode, and some variants of its exercises."""
+    """One notebook to run: an episode, and some variants of its exercises.
+
+    Attributes:
+        episode: The episode.
+        variants: The variants.
+        mutate_tests: Whether to look which checks the wrong ones need.
+        seed: The seed of the notebook and of the judge; None leaves both as they are.
+        images: Where the images are; found if None.
+    """
 
     episode: Episode
     variants: tuple[Variant, ...]
     mutate_tests: bool = False
+    seed: int | None = None
+    images: CourseImages | None = None
 
 
 def jobs_of(
@@ -501,6 +599,26 @@ def jobs_of(
     ]
 
 
+def seed_job(
+    episode: Episode, seed: int, images: CourseImages, *, others: bool = True, only: Collection[str] | None = None
+) -> Job:
+    """What there is to judge to see that right answers stay right: with another seed, and on other images.
+
+    Args:
+        episode: The episode.
+        seed: Of the notebook and of the judge.
+        images: The images.
+        others: Whether to try the right answers of the bank, besides the model solutions.
+        only: The exercises whose answers to try; all if None.
+    """
+    variants = solutions(episode)
+    if others:
+        variants += [one for one in read_variants(episode.root, episode.name) if one.verdict == "right"]
+    _require_exercises(episode, variants)
+    chosen = [one for one in variants if only is None or one.exercise in only]
+    return Job(episode, tuple(chosen), seed=seed, images=images)
+
+
 def _require_exercises(episode: Episode, variants: Iterable[Variant]) -> None:
     there = exercises(read_notebook(episode.source))
     for variant in variants:
@@ -524,52 +642,86 @@ def require_known(episodes: Iterable[Episode], names: Collection[str]) -> set[st
     return set(names)
 
 
-def run(job: Job, worker: Worker) -> Outcome:
+def with_seed(notebook: NotebookNode, seed: int) -> NotebookNode:
+    """A notebook that sets another seed at its top.
+
+    Raises:
+        CourseError: It does not set its seed exactly once.
+    """
+    notebook = copy.deepcopy(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and _SEED.search(cell.source)]
+    if len(cells) != 1:
+        raise CourseError(
+            f"The notebook calls `set_random_seed` in {len(cells)} cells. Expected one, at its top, to try other seeds."
+        )
+    cells[0].source = _SEED.sub(f"set_random_seed({seed})", cells[0].source)
+    return notebook
+
+
+def run(job: Job, worker: Worker, ledger: Ledger | None = None) -> Outcome:
     """Judge some variants of one episode in one run of its notebook.
+
+    Args:
+        job: What to run.
+        worker: Who runs it.
+        ledger: What is known from earlier runs, and where to write what comes of this one; nothing is kept if None.
 
     Raises:
         CourseError: A variant is of an exercise that does not exist, or nothing can be graded at all.
     """
     source = read_notebook(job.episode.source)
-    notebook, about = lay_out(source, job.variants)
-    outcome = Outcome()
-    if job.mutate_tests:
-        for name, places in exercises(source).items():
-            if any(variant.exercise == name for variant in job.variants):
-                for at in places:
-                    if is_test_cell(source.cells[at]):
-                        cell = source.cells[at]
-                        outcome.checks[cell.metadata.nbgrader.grade_id] = [
-                            text for text, _ in without_checks(cell.source)
-                        ]
+    if job.seed is not None:
+        source = with_seed(source, job.seed)
+    outcome = Outcome(checks=checks_of(source, {variant.exercise for variant in job.variants}))
+    todo = list(job.variants)
+    if ledger is not None:
+        known, todo = ledger.split(job, source)
+        outcome.judged += known
+    if todo:
+        notebook, about = lay_out(source, todo)
 
-    def make(nb: NotebookNode, **options: Any) -> BankClient:
-        return BankClient(nb, outcome=outcome, about=about, **options)
+        def make(nb: NotebookNode, **options: Any) -> BankClient:
+            keep = ledger.writer(job, source) if ledger is not None else None
+            return BankClient(nb, outcome=outcome, about=about, mutate=job.mutate_tests, keep=keep, **options)
 
-    graded = worker.grade(notebook, attempts=1, make_client=make)
-    if outcome.broken:
-        raise CourseError(outcome.broken)
-    stopped = _errors(graded.notebook, about)
-    for grade_id, verdict in graded.verdicts.items():
-        variant = about.get(grade_id)
-        if variant is not None:
-            said = (verdict.state, verdict.score, verdict.max_score, verdict.message, verdict.seconds)
-            outcome.judged.append(Judged(variant, *said, stopped=stopped.get(variant, "")))
-        elif verdict.score is None:
-            raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
+        limits = JudgeLimits() if job.seed is None else JudgeLimits(seed=job.seed)
+        graded = worker.grade(notebook, attempts=1, judge_limits=limits, make_client=make)
+        if outcome.broken:
+            raise CourseError(outcome.broken)
+        for grade_id, verdict in graded.verdicts.items():
+            if verdict.score is None and grade_id not in about:
+                raise CourseError(f"{job.episode.name}: {grade_id} could not be judged: {verdict.message}")
+    return judged_again(job.episode, source, outcome)
+
+
+def checks_of(source: NotebookNode, names: Collection[str]) -> dict[str, list[str]]:
+    """The checks of the test cells of some exercises, in order."""
+    return {
+        source.cells[at].metadata.nbgrader.grade_id: [text for text, _ in without_checks(source.cells[at].source)]
+        for name, places in exercises(source).items()
+        if name in names
+        for at in places
+        if is_test_cell(source.cells[at])
+    }
+
+
+def judged_again(episode: Episode, source: NotebookNode, outcome: Outcome) -> Outcome:
+    """The outcome, with what each message gives away of the solution that stands there now."""
+    release = read_notebook(episode.release)
+    places = exercises(release)
+    secrets = {
+        name: secrets_of(_cell(source, name).source, given(release, places[name]))
+        for name in {one.variant.exercise for one in outcome.judged if not one.variant.mutant}
+    }
+    outcome.judged = [
+        dataclasses.replace(
+            one, gives_away=tuple(giveaways(secrets[one.variant.exercise], one.message, one.variant.answer))
+        )
+        if not one.variant.mutant
+        else one
+        for one in outcome.judged
+    ]
     return outcome
-
-
-def _errors(notebook: NotebookNode, about: dict[str, Variant]) -> dict[Variant, str]:
-    """The first error that the cells of each variant stopped with."""
-    found: dict[Variant, str] = {}
-    for cell in notebook.cells:
-        variant = about.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
-        if variant is not None and not is_test_cell(cell):
-            for output in cell.get("outputs", ()):
-                if output.output_type == "error":
-                    found.setdefault(variant, f"{output.ename}: {output.evalue}"[:500])
-    return found
 
 
 def run_all(
@@ -577,42 +729,84 @@ def run_all(
     *,
     at_once: int = 1,
     sandbox: bool = True,
-    seed: int | None = None,
+    ledger: Ledger | None = None,
     done: Callable[[Job, Outcome, float], None] = lambda job, outcome, seconds: None,
-    executor: Executor | None = None,
-) -> dict[str, Outcome]:
-    """Run jobs, each in a worker of its own thread.
+) -> list[tuple[Job, Outcome]]:
+    """Run jobs, some at a time, those with the most variants first.
 
     Args:
         jobs: What to run; several may be of one episode.
         at_once: How many at a time.
         sandbox: Run students' kernels and judges in sandboxes.
-        seed: The seed of the judge, where it is not the usual one.
+        ledger: What is known from earlier runs.
         done: Called for each job that is done, with its seconds.
-        executor: Who runs them, in place of threads.
 
     Returns:
-        For each episode what came of its variants.
+        Each job with what came of its variants, in the order of `jobs`.
     """
-    limits = JudgeLimits() if seed is None else JudgeLimits(seed=seed)
+    idle: dict[CourseImages, list[Worker]] = {}
 
-    def one(job: Job) -> tuple[Outcome, float]:
+    def one(job: Job) -> Outcome:
         began = time.monotonic()
-        with Worker(sandbox=sandbox, limits=LIMITS, judge_limits=limits) as worker:
-            return run(job, worker), time.monotonic() - began
+        images = job.images or CourseImages.find()
+        try:
+            worker = idle.setdefault(images, []).pop()
+        except IndexError:
+            worker = Worker(sandbox=sandbox, limits=LIMITS, images=images)
+        try:
+            outcome = run(job, worker, ledger)
+        except BaseException:
+            worker.close()
+            raise
+        idle[images].append(worker)
+        done(job, outcome, time.monotonic() - began)
+        return outcome
 
+    longest_first = sorted(range(len(jobs)), key=lambda at: -len(jobs[at].variants))
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = {at: pool.submit(one, jobs[at]) for at in longest_first}
+            try:
+                for future in as_completed(futures.values()):
+                    future.result()  # the first that fails ends all
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [(job, futures[at].result()) for at, job in enumerate(jobs)]
+    finally:
+        for worker in itertools.chain(*idle.values()):
+            worker.close()
+
+
+def by_episode(outcomes: Iterable[tuple[Job, Outcome]]) -> dict[str, Outcome]:
+    """For each episode what came of all its variants."""
     found: dict[str, Outcome] = {}
-    with executor or ThreadPoolExecutor(at_once) as pool:
-        futures = {pool.submit(one, job): job for job in jobs}
-        for future in as_completed(futures):
-            job = futures[future]
-            outcome, seconds = future.result()
-            whole = found.setdefault(job.episode.name, Outcome())
-            whole.judged += outcome.judged
-            whole.checks |= outcome.checks
-            for test, places in outcome.needed.items():
-                whole.needed.setdefault(test, set()).update(places)
-            done(job, outcome, seconds)
+    for job, outcome in outcomes:
+        found.setdefault(job.episode.name, Outcome()).add(outcome)
+    return found
+
+
+def disorder(outcome: Outcome) -> list[str]:
+    """Where a better answer got less: pairs of answers to one exercise that earned points by how good they are.
+
+    How good an answer is, the accuracy says that the checks measured; where they measured none, the points that the
+    bank states. Answers that failed for another reason are left out.
+    """
+    found = []
+    graded: dict[str, list[tuple[float, Judged]]] = {}
+    for one in outcome.judged:
+        if one.score and not one.variant.mutant:
+            stated = one.variant.points if one.variant.points is not None else one.max_score
+            quality = one.measurements[-1].accuracy if one.measurements else stated
+            graded.setdefault(one.test, []).append((quality, one))
+    for answers in graded.values():
+        answers.sort(key=lambda pair: pair[0])
+        for (low, worse), (high, better) in itertools.pairwise(answers):
+            if low < high and (worse.score or 0) > (better.score or 0):
+                found.append(
+                    f"{better.variant.name} ({high:.3f}) got {better.score:g} points, "
+                    f"less than {worse.variant.title} ({low:.3f}) with {worse.score:g}"
+                )
     return found
 
 
@@ -631,6 +825,11 @@ class Row:
     mutants_caught: int = 0
     assertions: int = 0
     assertions_needed: int = 0
+
+    def add(self, other: Row) -> None:
+        """Count another one in."""
+        for name, count in dataclasses.asdict(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 def table(outcome: Outcome, equivalents: Iterable[Equivalent] = ()) -> dict[str, Row]:
@@ -681,15 +880,17 @@ def as_markdown(rows: dict[str, Row]) -> str:
     """The table for people, with the sums at its end."""
     total = Row()
     for row in rows.values():
-        for name, count in dataclasses.asdict(row).items():
-            setattr(total, name, getattr(total, name) + count)
+        total.add(row)
     lines = ["| exercise | right passed | wrong caught | mutants caught | checks needed |", "| --- " * 5 + "|"]
-    for name, row in [*rows.items(), ("**all**", total)]:
-        lines.append(
-            f"| {name} | {row.right - row.right_failed} of {row.right} | {row.wrong - row.wrong_passed} of {row.wrong} "
-            f"| {_share(row.mutants_caught, row.mutants)} | {_share(row.assertions_needed, row.assertions)} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(line(name, row) for name, row in [*rows.items(), ("**all**", total)])])
+
+
+def line(name: str, row: Row) -> str:
+    """One line of the table."""
+    return (
+        f"| {name} | {row.right - row.right_failed} of {row.right} | {row.wrong - row.wrong_passed} of {row.wrong} "
+        f"| {_share(row.mutants_caught, row.mutants)} | {_share(row.assertions_needed, row.assertions)} |"
+    )
 
 
 def _share(part: int, whole: int) -> str:

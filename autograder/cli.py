@@ -503,28 +503,52 @@ def bank(
         list[str] | None, typer.Option("--exercise", "-e", help="Only the answers to this exercise (repeatable).")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many notebooks at a time.")] = 2,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=0, help="Grade right answers with so many seeds, on each set of images.")
+    ] = 0,
+    solutions: Annotated[
+        bool, typer.Option("--solutions", help="With --seeds: only the model solutions, not the bank's right answers.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Judge everything anew, also what nothing has changed for.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines.")] = False,
 ) -> None:
     """Grade the bank of answers (tests/bank/): are right ones passed, wrong ones failed, and all checks needed?
 
-    Example: autograder bank 1 --mutants --exercise compile-model
+    What is known from an earlier run, and still holds, is not run again; so it may be stopped and started.
+
+    Examples: autograder bank 1 --mutants --exercise compile-and-fit
+    autograder bank 1 --seeds 5 --solutions
 
     Exit code 0: every verdict as it should be. 1: some are not; they are listed.
     """
     from autograder import bank as banking
     from autograder.course import find_episodes, find_root
+    from autograder.ledger import Ledger
 
     root = find_root()
     chosen = find_episodes(root, episode)
     only = banking.require_known(chosen, exercise) if exercise else None
     parts = -(-jobs // len(chosen))
-    plan = [job for one in chosen for job in banking.jobs_of(one, mutants=mutants, parts=parts, only=only)]
+    if seeds:
+        from autograder.fidelity import image_sets
+
+        plan = [
+            banking.seed_job(one, seed, images, others=not solutions, only=only)
+            for seed in range(1, seeds + 1)
+            for images in image_sets(root).values()
+            for one in chosen
+        ]
+    else:
+        plan = [job for one in chosen for job in banking.jobs_of(one, mutants=mutants, parts=parts, only=only)]
     lines = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else out
 
     def done(job: banking.Job, outcome: banking.Outcome, seconds: float) -> None:
-        lines.print(f"{job.episode.name}: {len(outcome.judged)} answers judged in {seconds:.0f} s")
+        with_seed = f" with seed {job.seed}" if job.seed is not None else ""
+        lines.print(f"{job.episode.name}: {len(outcome.judged)} answers judged{with_seed} in {seconds:.0f} s")
 
-    found = banking.run_all(plan, at_once=jobs, done=done)
+    found = banking.by_episode(banking.run_all(plan, at_once=jobs, ledger=Ledger(root, again=again), done=done))
     rows, problems = {}, []
     for one in chosen:
         outcome = found.get(one.name, banking.Outcome())
@@ -533,7 +557,8 @@ def bank(
         problems += [f"{judged.variant.name}: {judged.problem}" for judged in outcome.judged if judged.is_mistake]
         for judged in banking.survivors(outcome, same):
             lines.print(f"  survived: {escape(judged.variant.name)}")
-        for test, text in banking.unneeded(outcome):
+        problems += banking.disorder(outcome)
+        for test, text in () if seeds else banking.unneeded(outcome):
             lines.print(f"  not needed by any wrong answer: {escape(test)}: {escape(text)}")
     if as_json:
         print(banking.as_json(rows))

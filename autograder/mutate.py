@@ -9,6 +9,7 @@ from collections.abc import Iterator
 #: What a check that only tells an untouched answer apart is called; the bank's untouched variants look at its message.
 _ATTEMPTED = "attempted"
 _CAME_TO = "bank: check "
+_BEGIN_HIDDEN, _END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
 _COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -83,6 +84,17 @@ def without_checks(source: str) -> list[tuple[str, str]]:
         body[at] = ast.copy_location(ast.Pass(), body[at])
         found.append((text, ast.unparse(ast.fix_missing_locations(mutant))))
     return found
+
+
+def visible_part(source: str) -> str:
+    """A test cell as students get it, without its hidden tests."""
+    kept, hidden = [], False
+    for line in source.splitlines():
+        if line.strip() in (_BEGIN_HIDDEN, _END_HIDDEN):
+            hidden = line.strip() == _BEGIN_HIDDEN
+        elif not hidden:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def located_source(source: str) -> str:
@@ -162,7 +174,7 @@ def mutants(source: str) -> list[tuple[str, str]]:
     tree = ast.parse(source)
     original = ast.unparse(tree)
     seen, found = {original}, []
-    shown = _for_show(tree)
+    shown = shown_only(tree)
     for number, node in enumerate(ast.walk(tree)):
         if node in shown:
             continue
@@ -191,7 +203,7 @@ def _is_show(statement: ast.stmt) -> bool:
     return isinstance(value, ast.Constant | ast.Name)
 
 
-def _for_show(tree: ast.AST) -> set[ast.AST]:
+def shown_only(tree: ast.AST) -> set[ast.AST]:
     """The nodes in which nothing is worth changing: inside of what is only shown, and what says how much is printed."""
     found: set[ast.AST] = set()
     for node in ast.walk(tree):

@@ -32,15 +32,20 @@ for _name in ("CNN_COURSE_DATA", "CNN_COURSE_HOLDOUT"):
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# What all episodes have to keep is asserted there; a failure shall show values, as in a test.
+pytest.register_assert_rewrite("episode_run")
+
 
 #: What takes longest is begun first, so that no process is left with it at the end.
-LONGEST = ("test_attacks.py", "test_notebooks.py", "test_demo.py")
+LONGEST = ("test_attacks.py", "test_bank_of_answers.py", "test_notebooks.py", "test_demo.py")
+#: Each notebook of the course is a run of its own there.
+BY_EPISODE = ("test_notebooks.py", "test_bank_of_answers.py")
 
 
 def unit(nodeid: str) -> str:
     """The tests that stay in one process: a file of them, but for the notebooks of the course, which are many runs."""
     name = nodeid.partition("::")[0]
-    episode = re.search(r"\d\d-[a-z-]+", nodeid) if name.endswith("test_notebooks.py") else None
+    episode = re.search(r"\d\d-[a-z-]+", nodeid) if name.endswith(BY_EPISODE) else None
     return f"{name} {episode[0]}" if episode else name
 
 

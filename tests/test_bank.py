@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autograder import bank, cli
-from autograder.bank import Equivalent, Job, Variant, read_equivalents, read_variants, run_all, table
+from autograder.bank import Equivalent, Job, Variant, by_episode, read_equivalents, read_variants, run_all, table
 from autograder.build import build
 from autograder.course import find_episode
 from autograder.errors import CourseError
@@ -105,7 +105,7 @@ def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_th
         "01-small", "add-up", "wrong", "says too little", "total = 7", "Why.", ("a text that is not said",)
     )
     mistaken = Variant("01-small", "add-up", "right", "not right at all", "total = 5", "Why.")
-    outcome = run_all([Job(episode, (*variants, silent, mistaken), mutate_tests=True)])["01-small"]
+    outcome = by_episode(run_all([Job(episode, (*variants, silent, mistaken), mutate_tests=True)]))["01-small"]
     problems = {one.variant.title: one.problem for one in outcome.judged if one.problem}
     assert set(problems) == {"says too little", "not right at all"}
     assert "does not say 'a text that is not said'" in problems["says too little"]

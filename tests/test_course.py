@@ -201,9 +201,7 @@ def test_the_instructor_guide_has_the_times_points_and_rubrics_of_the_episodes(r
                 rubric = exercise.cell.source.partition("**Rubric.**")[2]
                 for line in re.split(r"^- ", rubric, flags=re.MULTILINE)[1:]:
                     told = " ".join(line.split())
-                    assert told in plain, (
-                        f"instructor-guide.md, rubric of '{exercise.name}': expected '{told}'"
-                    )
+                    assert told in plain, f"instructor-guide.md, rubric of '{exercise.name}': expected '{told}'"
 
 
 def test_the_example_of_the_instructor_guide_can_be_followed(repository, tmp_path):

@@ -11,10 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import matplotlib.pyplot as plt
 import nbformat
 import pytest
-from episode_run import Run, built_notebooks
+from episode_run import (
+    Run,
+    assert_exercises_are_told,
+    assert_release_is_clean,
+    assert_rubrics_add_up,
+    code_cells,
+    grade_id,
+    is_graded,
+    notebooks_of,
+    starters_of,
+)
 
 from helpers import checks
 
@@ -23,10 +32,7 @@ TESTS = ("show-nine-images", "compile-and-fit", "predict-one-image", "save-model
 WRITTEN = ("inspect-dataset", "is-it-doing-well", "interpret-prediction")
 
 
-@pytest.fixture(scope="module")
-def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
-    """The instructor's notebook and the student's, built from the lesson text."""
-    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
+notebooks = notebooks_of(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +50,17 @@ def run(notebooks, data_folder, solved, tmp_path, monkeypatch):
     model is made.
     """
     source, release = notebooks
-    starters = {cell.metadata.nbgrader.grade_id: cell.source for cell in release.cells if "nbgrader" in cell.metadata}
-    cells = {
-        place(cell) or f"cell {number}": cell for number, cell in enumerate(source.cells) if cell.cell_type == "code"
-    }
+    starters = starters_of(release)
+    cells = {place(cell) or f"cell {number}": cell for number, cell in enumerate(code_cells(source))}
     order = list(cells)
 
     def execute(names, namespace, answers, tests=(), seed=32) -> Run:
         result = Run(values=namespace)
         for name in names:
-            graded = cells[name].metadata.get("nbgrader", {}).get("grade")
-            if graded and name.removesuffix("-test") not in tests:
+            if is_graded(cells[name]) and name.removesuffix("-test") not in tests:
                 continue
             code = answers.get(name, cells[name].source).replace("set_random_seed(32)", f"set_random_seed({seed})")
-            try:
-                exec(compile(starters[name] if code == "STARTER" else code, name, "exec"), namespace)
-            except Exception as error:
-                (result.failed if graded else result.broken)[name.removesuffix("-test")] = error
-        plt.close("all")
+            result.execute(cells[name], starters[name] if code == "STARTER" else code)
         return result
 
     def solved_up_to(start: str) -> dict[str, Any]:
@@ -95,8 +94,8 @@ STARTS = ("show-nine-images", "the model", "predict-one-image")
 
 def place(cell: nbformat.NotebookNode) -> str | None:
     """What the tests call a cell: its grade id, or a name for the two given cells that they must know."""
-    if "nbgrader" in cell.metadata:
-        return cell.metadata.nbgrader.grade_id
+    if grade_id(cell):
+        return grade_id(cell)
     if cell.source.startswith("model_intro = helpers."):
         return "the model"
     return "raw twin" if "model_raw" in cell.source else None
@@ -105,27 +104,17 @@ def place(cell: nbformat.NotebookNode) -> str | None:
 # --- the episode as a whole ---
 
 
-def test_the_episode_has_seven_exercises_worth_twenty_points(notebooks):
-    graded = {
-        c.metadata.nbgrader.grade_id: c for c in notebooks[0].cells if c.metadata.get("nbgrader", {}).get("grade")
-    }
-    assert set(graded) == {f"{name}-test" for name in TESTS} | set(WRITTEN)
-    assert sum(cell.metadata.nbgrader.points for cell in graded.values()) == 20
+def test_the_episode_has_seven_exercises_worth_twenty_points_and_hints_for_each(notebooks):
+    assert len(TESTS) + len(WRITTEN) == 7
+    assert_exercises_are_told(notebooks[0], TESTS, WRITTEN)
+
+
+def test_the_written_answers_have_model_answers_and_rubrics_that_add_up(notebooks):
+    assert_rubrics_add_up(notebooks[0], WRITTEN)
 
 
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
-    text = "\n".join(cell.source for cell in notebooks[1].cells)
-    for secret in (
-        "SOLUTION",
-        "HIDDEN",
-        "Model answer",
-        "Rubric",
-        "#? ",
-        "holdout(",
-        "above_chance",
-        "images[i].numpy",
-    ):
-        assert secret not in text, secret
+    assert_release_is_clean(notebooks[1], "above_chance", "images[i].numpy")
 
 
 def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(run):

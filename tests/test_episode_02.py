@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from episode_run import built_notebooks
+from episode_run import (
+    Run,
+    assert_exercises_are_told,
+    assert_not_attempted,
+    assert_release_is_clean,
+    assert_rubrics_add_up,
+    code_cells,
+    grade_id,
+    marked_cells,
+    notebooks_of,
+    starters_of,
+)
 
 from helpers import checks, leaky_split
 
@@ -32,42 +40,33 @@ TESTS = (
 WRITTEN = ("what-the-leak-does", "balanced-clear-fair")
 
 
-@pytest.fixture(scope="module")
-def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
-    """The instructor's notebook and the student's, built from the lesson text."""
-    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
+notebooks = notebooks_of(NAME)
 
 
 @pytest.fixture(scope="module")
-def solved(notebooks, data_folder) -> Iterator[dict[str, Any]]:
-    """What the names hold after the instructor's notebook has run."""
+def solved(notebooks, data_folder) -> Iterator[Run]:
+    """What the instructor's notebook leaves behind."""
     forget()
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for number, cell in enumerate(notebooks[0].cells):
-        if cell.cell_type == "code":
-            exec(compile(cell.source, grade_id(cell) or f"cell {number}", "exec"), namespace)
-    plt.close("all")
-    yield namespace
+    outcome = Run(values={"__name__": "__main__"})
+    for cell in code_cells(notebooks[0]):
+        outcome.execute(cell)
+    yield outcome
     forget()
 
 
 @pytest.fixture(scope="module")
 def attempt(notebooks, solved):
     """Give another answer to one exercise, and return what its test says: an error, or None."""
-    cells = {grade_id(cell): cell.source for cell in notebooks[0].cells if grade_id(cell)}
-    starters = {grade_id(cell): cell.source for cell in notebooks[1].cells if grade_id(cell)}
+    marked, starters = marked_cells(notebooks[0]), starters_of(notebooks[1])
 
     def go(exercise: str, answer: str) -> Exception | None:
-        namespace = dict(solved)
-        code = starters[exercise] if answer == "STARTER" else answer
-        exec(compile(code, exercise, "exec"), namespace)
-        if f"{exercise}-probe" in cells:
-            exec(compile(cells[f"{exercise}-probe"], f"{exercise}-probe", "exec"), namespace)
-        try:
-            exec(compile(cells[f"{exercise}-test"], f"{exercise}-test", "exec"), namespace)
-        except Exception as error:
-            return error
-        return None
+        outcome = Run(values=dict(solved.values))
+        outcome.execute(marked[exercise], starters[exercise] if answer == "STARTER" else answer)
+        assert not outcome.broken, outcome.broken
+        for name in (f"{exercise}-probe", f"{exercise}-test"):
+            if name in marked:
+                outcome.execute(marked[name])
+        return outcome.failed.get(exercise)
 
     return go
 
@@ -80,58 +79,50 @@ def forget() -> None:
     images._read_folder.cache_clear()
 
 
-def grade_id(cell: nbformat.NotebookNode) -> str | None:
-    return cell.metadata.get("nbgrader", {}).get("grade_id")
-
-
 # --- the episode as a whole ---
 
 
-def test_the_episode_has_nine_exercises_worth_twenty_points(notebooks):
-    graded = {grade_id(c): c for c in notebooks[0].cells if c.metadata.get("nbgrader", {}).get("grade")}
-    assert set(graded) == {f"{name}-test" for name in TESTS} | set(WRITTEN)
-    assert sum(cell.metadata.nbgrader.points for cell in graded.values()) == 20
-    assert sum(graded[name].metadata.nbgrader.points for name in WRITTEN) == 6
+def test_the_episode_has_nine_exercises_worth_twenty_points_and_hints_for_each(notebooks):
+    assert len(TESTS) + len(WRITTEN) == 9
+    assert_exercises_are_told(notebooks[0], TESTS, WRITTEN)
+
+
+def test_the_written_answers_have_model_answers_and_rubrics_that_add_up(notebooks):
+    assert_rubrics_add_up(notebooks[0], WRITTEN)
 
 
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
-    text = "\n".join(cell.source for cell in notebooks[1].cells)
-    for secret in ("SOLUTION", "HIDDEN", "Model answer", "Rubric", "#? ", "course_images(", "tobytes", "bincount"):
-        assert secret not in text, secret
+    assert_release_is_clean(notebooks[1], "course_images(", "tobytes", "bincount")
 
 
-def test_every_test_cell_has_visible_and_hidden_tests_and_every_exercise_has_hints(notebooks):
-    from helpers.hints import all_hints
-
+def test_every_test_cell_has_visible_and_hidden_tests(notebooks):
     for cell in notebooks[0].cells:
-        if (grade_id(cell) or "").endswith("-test"):
+        if grade_id(cell).endswith("-test"):
             visible, hidden = cell.source.split("### BEGIN HIDDEN TESTS")
             assert "checks.attempted(" in visible
             assert hidden.count("checks.same_values(") + hidden.count("checks.fail_unless(") >= 2
-    for name in (*TESTS, *WRITTEN):
-        assert len(all_hints()[name]) == 3, name
 
 
 # --- right answers ---
 
 
 def test_the_solution_passes_every_test(solved):
-    """`solved` has run all test cells; this one says so by its name."""
-    assert len(solved["leaks"]) == len(set(solved["leaks"])) > 0
-    assert solved["own_leaks"] == []
+    assert not solved.failed
+    assert not solved.broken
+    assert len(solved.values["leaks"]) == len(set(solved.values["leaks"])) > 0
+    assert solved.values["own_leaks"] == []
 
 
 def test_the_leak_lifts_the_accuracy_and_without_it_there_is_little_left(solved):
-    assert solved["leaky_accuracy"] > solved["honest_accuracy"] + 0.15
-    assert solved["right"][solved["leaked"]].all()
-    assert solved["right"][~solved["leaked"]].mean() < solved["leaky_accuracy"] - 0.15
+    values = solved.values
+    assert values["leaky_accuracy"] > values["honest_accuracy"] + 0.15
+    assert values["right"][values["leaked"]].all()
+    assert values["right"][~values["leaked"]].mean() < values["leaky_accuracy"] - 0.15
 
 
 @pytest.mark.parametrize("exercise", TESTS)
 def test_an_untouched_starter_is_not_attempted_yet(attempt, exercise):
-    error = attempt(exercise, "STARTER")
-    assert isinstance(error, checks.NotAttempted), error
-    assert str(error).startswith("not attempted yet: ")
+    assert_not_attempted(Run(failed={exercise: attempt(exercise, "STARTER")}), [exercise])
 
 
 RIGHT = {

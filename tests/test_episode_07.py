@@ -10,15 +10,27 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from episode_run import Run, built_notebooks, singulars
+from episode_run import (
+    Run,
+    assert_exercises_are_told,
+    assert_figures_have_texts,
+    assert_not_attempted,
+    assert_release_is_clean,
+    assert_rubrics_add_up,
+    exercise_of,
+    given_cells,
+    is_graded,
+    marked_cells,
+    notebooks_of,
+    singulars,
+    starters_of,
+)
 from PIL import Image
 
 import helpers
-from helpers import checks, hints
+from helpers import checks
 from helpers.checks import sharing
 
 NAME = "07-share-cnn"
@@ -40,10 +52,7 @@ GIVEN = {"find-mistakes": ["ways = "], "model-card": ["def recall"], "final-card
 BEFORE = {"same-predictions": ["save-reload"], "final-card": ["final-model"]}
 
 
-@pytest.fixture(scope="module")
-def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
-    """The instructor's notebook and the student's, built from the lesson text."""
-    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
+notebooks = notebooks_of(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +65,7 @@ def trained_once() -> dict[str, Any]:
 def run(notebooks, data_folder, trained_once, tmp_path, monkeypatch):
     """Run the exercises that some tests need, with other code in some solution cells."""
     source, release = notebooks
-    starters = {cell.metadata.nbgrader.grade_id: cell.source for cell in release.cells if "nbgrader" in cell.metadata}
-    cells = [cell for cell in source.cells if cell.cell_type == "code"]
-    given = [cell.source for cell in cells if "nbgrader" not in cell.metadata]
-    marked = {cell.metadata.nbgrader.grade_id: cell for cell in cells if "nbgrader" in cell.metadata}
+    starters, given, marked = starters_of(release), given_cells(source), marked_cells(source)
 
     def go(answers: Mapping[str, str] | None = None, tests=TESTS) -> Run:
         answers = dict(answers or {})
@@ -76,19 +82,14 @@ def run(notebooks, data_folder, trained_once, tmp_path, monkeypatch):
         needed = set(tests) | {before for name in tests for before in BEFORE.get(name, ())}
         outcome = Run(values=namespace)
         for name, cell in marked.items():
-            exercise = name.removesuffix("-test").removesuffix("-probe")
-            graded = cell.metadata.nbgrader.grade
-            if exercise not in needed or exercise in WRITTEN or (graded and exercise not in tests):
+            exercise = exercise_of(cell)
+            if exercise not in needed or (is_graded(cell) and exercise not in tests):
                 continue
-            code = answers.get(name, cell.source)
             if name == exercise:
                 for start in GIVEN.get(name, []):
                     exec(next(code for code in given if code.startswith(start)), namespace)
-            try:
-                exec(compile(starters[name] if code == "STARTER" else code, name, "exec"), namespace)
-            except Exception as error:
-                (outcome.failed if graded else outcome.broken)[name.removesuffix("-test")] = error
-        plt.close("all")
+            code = answers.get(name)
+            outcome.execute(cell, starters[name] if code == "STARTER" else code)
         return outcome
 
     return go
@@ -98,36 +99,17 @@ def run(notebooks, data_folder, trained_once, tmp_path, monkeypatch):
 
 
 def test_the_episode_has_nine_exercises_worth_twenty_points_and_hints_for_each(notebooks):
-    graded = {
-        c.metadata.nbgrader.grade_id: c for c in notebooks[0].cells if c.metadata.get("nbgrader", {}).get("grade")
-    }
-    assert set(graded) == {f"{name}-test" for name in TESTS} | set(WRITTEN)
-    assert sum(cell.metadata.nbgrader.points for cell in graded.values()) == 20
-    assert {*TESTS, *WRITTEN} <= set(hints.all_hints())
-    text = "\n".join(cell.source for cell in notebooks[0].cells)
-    for name, cell in graded.items():
-        exercise, points = name.removesuffix("-test"), cell.metadata.nbgrader.points
-        told = f'*({points} point{"s" if points > 1 else ""}. Hints: `helpers.hint("{exercise}")`)*'
-        assert told in text.replace("\n", " "), told
+    assert len(TESTS) + len(WRITTEN) == 9
+    assert_exercises_are_told(notebooks[0], TESTS, WRITTEN)
 
 
 def test_the_written_answer_has_a_model_answer_and_a_rubric_that_adds_up(notebooks):
-    for cell in notebooks[0].cells:
-        if cell.metadata.get("nbgrader", {}).get("grade_id") in WRITTEN:
-            assert "**Model answer.**" in cell.source
-            points = [int(n) for n in re.findall(r"^- (\d+) points?:", cell.source, re.MULTILINE)]
-            assert sum(points) == cell.metadata.nbgrader.points
+    assert_rubrics_add_up(notebooks[0], WRITTEN)
 
 
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
-    text = "\n".join(cell.source for cell in notebooks[1].cells)
-    for secret in (
-        "SOLUTION",
-        "HIDDEN",
-        "Model answer",
-        "Rubric",
-        "#? ",
-        "holdout(",
+    assert_release_is_clean(
+        notebooks[1],
         "above_chance",
         "card_is_true",
         '"a": "colours swapped"',
@@ -135,19 +117,11 @@ def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
         'convert("RGB").resize',
         "np.abs(first_answers",
         '["wrong shape", "wrong range"]',
-    ):
-        assert secret not in text, secret
+    )
 
 
 def test_every_given_figure_is_followed_by_its_alternative_text(notebooks):
-    draws = re.compile(r"plt\.show\(|helpers\.(plot_|show_images)")
-    cells = notebooks[0].cells
-    drawn = 0
-    for number, cell in enumerate(cells):
-        if cell.cell_type == "code" and draws.search(cell.source) and "nbgrader" not in cell.metadata:
-            drawn += 1
-            assert cells[number + 1].source.startswith("*Alt text: "), cell.source
-    assert drawn == 5
+    assert_figures_have_texts(notebooks[0], count=5)
 
 
 def test_every_word_that_links_to_the_glossary_is_in_it(notebooks, repository):
@@ -167,12 +141,7 @@ def test_nothing_is_fetched_at_run_time(notebooks):
 
 
 def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(run):
-    outcome = run({name: "STARTER" for name in TESTS})
-    assert set(outcome.failed) == set(TESTS)
-    for name, error in outcome.failed.items():
-        assert isinstance(error, checks.NotAttempted), (name, error)
-        assert str(error).startswith("not attempted yet: ")
-    assert not outcome.broken
+    assert_not_attempted(run({name: "STARTER" for name in TESTS}), TESTS)
 
 
 # --- right answers ---

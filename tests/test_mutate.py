@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 
-from autograder.mutate import mutants, without_checks
+from autograder.mutate import located, located_source, mutants, visible_part, without_checks
 
 TEST = """\
 from helpers import checks
@@ -30,6 +31,21 @@ def test_every_check_is_left_out_in_turn_also_inside_of_a_loop():
         assert text not in source
         assert "checks.expect_history" in source, "a value that is read later is no mere check"
         assert all(other in source for other in texts if other != text)
+
+
+def test_a_cell_says_which_check_it_came_to_last(capsys):
+    source = "if wrong == 0:\n    raise KeyError\nassert wrong != 1\nfor n in (1, 2):\n    assert n != wrong\n"
+    source += "assert wrong != 3"
+    for wrong, place in ((0, None), (1, 0), (2, 1), (3, 2)):
+        with contextlib.suppress(AssertionError, KeyError):
+            exec(located_source(source), {"wrong": wrong})
+        assert located(f"printed before\n{capsys.readouterr().out}") == place
+
+
+def test_the_visible_part_is_the_cell_without_its_hidden_tests():
+    source = "a = 1\n### BEGIN HIDDEN TESTS\nassert a\n### END HIDDEN TESTS\nprint(a)"
+    assert visible_part(source) == "a = 1\nprint(a)"
+    assert visible_part("assert a") == "assert a"
 
 
 def changed(source: str) -> dict[str, str]:

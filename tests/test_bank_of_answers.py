@@ -1,0 +1,50 @@
+"""The bank of answers itself: no right answer fails, no wrong one passes, and every message says what it must, no more.
+
+One run of an episode's notebook judges all answers to it. `autograder bank --mutants` tells more, and `make bank` all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autograder import bank
+from autograder.build import read_notebook
+from autograder.course import episodes, find_episode
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NAMES = [episode.name for episode in episodes(REPOSITORY)]
+RIGHT, WRONG, NEEDED = 3, 5, 0.95
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exercise_that_a_machine_grades_has_three_right_and_five_wrong_answers(repository, name):
+    episode = find_episode(repository, name)
+    there = Counter((one.exercise, one.verdict) for one in bank.read_variants(repository, name))
+    for exercise in bank.exercises(read_notebook(episode.source)):
+        right, wrong = (there[exercise, verdict] for verdict in ("right", "wrong"))
+        assert right >= RIGHT and wrong >= WRONG, f"{exercise} has {right} right and {wrong} wrong answers"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("needs_bubblewrap", "images")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_grader_is_right_about_every_answer_and_every_check_has_its_use(repository, name, monkeypatch):
+    monkeypatch.chdir(repository)
+    outcome = bank.by_episode(bank.run_all(bank.jobs_of(find_episode(repository, name))))[name]
+    mistakes = [f"{one.variant.name}: {one.problem}" for one in outcome.judged if one.problem]
+    assert not mistakes, "\n".join(mistakes)
+    assert not bank.disorder(outcome)
+    useless, checks = bank.unneeded(outcome), sum(map(len, outcome.checks.values()))
+    assert 1 - len(useless) / checks >= NEEDED, f"no wrong answer needs {useless}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_equivalent_mutant_is_one_that_is_made_and_its_reason_is_told(repository, name):
+    made = {(one.exercise, one.title) for one in bank.mutants_of(find_episode(repository, name))}
+    for one in bank.read_equivalents(repository, name):
+        assert (one.exercise, one.change) in made, f"{one.exercise} has no mutant '{one.change}' any more"
+        assert len(one.reason.split()) >= 4, f"{one.exercise}, '{one.change}': why does it deserve full points?"
