@@ -50,7 +50,7 @@ c.Autograde.autograde_preprocessors = [
 
 # Feedback shows what a test says, never the test; nothing that a student put out can act in a browser.
 c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
+    "autograder.feedback_cells.ShowMarks",
     "autograder.feedback_cells.HideTests",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]

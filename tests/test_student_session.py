@@ -196,6 +196,7 @@ def test_handed_in_and_graded_the_student_sees_the_mark_and_what_each_test_said(
         picture(page, "feedback", full_page=True)
         text = page.inner_text("body")
         assert re.search(r"Score: 14(\.0)? / 20(\.0)?", text), "the written answers wait for a person"
+        assert text.count("Not graded yet: a person reads this answer.") == len(WRITTEN)
         assert "Nine images, nine titles." in text
         assert "A new Python could load your model" in text
         assert "BEGIN HIDDEN TESTS" not in text and "above_chance" not in text
