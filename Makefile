@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test quick check bench bank sweep data lab clean
+.PHONY: help demo test quick check bench bank sweep data lab docs clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -59,6 +59,10 @@ data: $(READY) ## fetch CIFAR-10 from its publisher and make the course's images
 
 lab: $(READY) ## open JupyterLab on the course, with Formgrader
 	@$(BIN)/jupyter lab
+
+docs: $(READY) ## build the documents as a site, with every link within it checked; opens from build/docs/index.html
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto -d build/doctrees docs build/docs
+	@echo "Open build/docs/index.html in a browser."
 
 clean: ## remove what tests and demo left; .venv, images, submissions and marks stay
 	@rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis logs/setup.log

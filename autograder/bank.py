@@ -9,6 +9,9 @@ was. So one run of a notebook, by the same engine that grades students, judges e
 Two kinds of mutation show how good tests and bank are. A test is mutated by leaving out one of its checks: some wrong
 answer has to pass then, else the check is of no use, or the bank lacks the answer that it is for. An answer is mutated
 by small changes to the model solution: what still gets full points is either as good as the solution or shows a hole.
+
+A check in the part of a test that students have serves them, not the mark: hidden tests often cover it once more. So
+it is tried in that part alone, too: without it, some wrong answer has to look right to the student who runs it.
 """
 
 from __future__ import annotations
@@ -50,7 +53,10 @@ if TYPE_CHECKING:
 Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
-_HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
+_HEADING = re.compile(
+    r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)(?: to (?P<most>\d+(?:\.\d+)?))?)"
+    r": *(?P<title>.+)"
+)
 _SAVED, _RESTORED = "bank-save-", "bank-restore-"
 _SEED = re.compile(r"set_random_seed\(\d+\)")
 _SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
@@ -70,7 +76,8 @@ class Variant:
         answer: The source of the solution cell.
         why: Why it deserves the verdict.
         says: Texts that the message to the student must contain.
-        points: What a partial one gets; None else.
+        points: What a partial one gets, or the least of it; None else.
+        most: The most that a partial one gets, where that depends on how its training goes; None else.
         mutant: Whether code made it from the model solution; then the verdict is only what most of them deserve.
         own: Whether it is the model solution itself, which is judged where it stands.
     """
@@ -83,6 +90,7 @@ class Variant:
     why: str = ""
     says: tuple[str, ...] = ()
     points: float | None = None
+    most: float | None = None
     mutant: bool = False
     own: bool = False
 
@@ -142,8 +150,11 @@ class Judged:
             return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}{self._why()}"
         if v.verdict == "wrong" and self.score > 0:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
-        if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
-            return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
+        least = v.points or 0
+        most = least if v.most is None else v.most
+        if v.verdict == "partial" and not least - 1e-9 <= self.score <= most + 1e-9:
+            wanted = f"{least:g}" if v.most is None else f"{least:g} to {most:g}"
+            return f"it got {self.score:g} points, not {wanted}: {self.message}{self._why()}"
         if self.gives_away and not v.mutant:
             return f"the message gives away {', '.join(map(repr, self.gives_away))}: {self.message}"
         if v.verdict == "wrong" and not v.mutant:
@@ -194,8 +205,8 @@ def read_variants(root: Path, episode: str) -> list[Variant]:
     """The variants of one episode, from `tests/bank/EPISODE/EXERCISE.md`.
 
     A file is Markdown: a heading of the second level for each variant, `right: title`, `wrong: title` or
-    `partial 1.5: title`; then why, in prose; for a wrong one quotations (`> text`) that the student's message has to
-    contain; and the answer as a block of Python.
+    `partial 1.5: title`, or `partial 1 to 3: title` where luck in training decides; then why, in prose; for a wrong one
+    quotations (`> text`) that the student's message has to contain; and the answer as a block of Python.
 
     Raises:
         CourseError: A file is not like that; the message names it and the line.
@@ -255,6 +266,7 @@ def _variant(path: Path, episode: str, found: dict[str, Any]) -> Variant:
         why=" ".join(found["why"]),
         says=tuple(found["says"]),
         points=float(found["points"]) if found["points"] else None,
+        most=float(found["most"]) if found["most"] else None,
     )
 
 
@@ -513,17 +525,19 @@ class BankClient(GradingClient):
             # What is kept has to stand by itself, so there each answer is tried.
             if place is None or (self.keep is None and place in self.outcome.needed[one.test]):
                 return one
-            one = dataclasses.replace(one, failed_at=place)
-            tests = [without_checks(source)[place][1]]
-            seen = without_checks(visible_part(source))
-            if place < len(seen):  # a visible check, which has to help those who cannot see the others
-                tests.append(seen[place][1])
-            for test in tests:
-                answer = await self._ask(test)
-                if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
-                    return dataclasses.replace(one, needs_it=True)
         except GraderFailed:
-            pass  # without this check the test does not run: it is more than a check
+            return one
+        one = dataclasses.replace(one, failed_at=place)
+        text, whole = without_checks(source)[place]
+        visible = without_checks(visible_part(source))
+        tests = [whole, *(visible[place][1:] if place < len(visible) and visible[place][0] == text else ())]
+        for test in tests:
+            try:
+                answer = await self._ask(test)
+            except GraderFailed:
+                continue  # without this check the test does not run: it is more than a check
+            if answer.kind == "passed" or (answer.kind == "partial" and (answer.score or 0) > (one.score or 0)):
+                return dataclasses.replace(one, needs_it=True)
         return one
 
     def _stopped(self, variant: Variant) -> str:

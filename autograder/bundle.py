@@ -7,7 +7,6 @@ and opens JupyterLab, and descriptions for conda, Docker and dev containers. It 
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,9 @@ from pathlib import Path
 from jinja2 import Environment
 
 import helpers
-from autograder.build import SECRET_MARKS, check, companions, read_notebook
-from autograder.course import Episode
+from autograder import environments
+from autograder.build import SECRET_MARKS, check, companions, dump, read_notebook
+from autograder.course import Episode, load_config
 from autograder.errors import CourseError
 from autograder.runlog import event
 from helpers.data import FOLDER_NAME, SPLITS, DataError, find_data
@@ -28,37 +28,6 @@ TEMPLATES = Path(__file__).resolve().parent / "bundled"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same course makes the same bytes
 _PROJECT = Path(__file__).resolve().parent.parent
 
-ENVIRONMENT_YML = """\
-# conda env create -f environment.yml && conda activate cnn-course && jupyter lab notebooks
-name: cnn-course
-channels: [conda-forge]
-dependencies:
-  - python=3.11
-  - pip
-  - pip:
-      - -c constraints.txt
-      - -r requirements.txt
-      - .
-"""
-DOCKERFILE = """\
-# docker build -t cnn-course .
-# docker run --rm -p 127.0.0.1:8888:8888 -v "$PWD/notebooks:/course/notebooks" cnn-course
-FROM python:3.11-slim
-WORKDIR /course
-COPY requirements.txt constraints.txt pyproject.toml ./
-COPY helpers helpers
-RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt .
-COPY . .
-RUN useradd --create-home student && chown -R student /course
-USER student
-EXPOSE 8888
-CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "notebooks"]
-"""
-DEVCONTAINER = {
-    "name": "cnn-course",
-    "build": {"dockerfile": "../Dockerfile", "context": ".."},
-    "customizations": {"vscode": {"extensions": ["ms-toolsai.jupyter", "ms-python.python"]}},
-}
 PYPROJECT = """\
 [build-system]
 requires = ["setuptools>=77"]
@@ -116,6 +85,7 @@ def bundle(root: Path, episodes: Sequence[Episode], target: Path, *, with_data: 
 def _content(root: Path, episodes: Sequence[Episode], with_data: bool) -> Iterator[tuple[str, bytes]]:
     titles = [(episode.name, title_of(episode)) for episode in episodes]
     images = _images(root) if with_data else {}
+    config = load_config(root)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (TEMPLATES / "START-HERE.html").read_text(encoding="utf-8")
     )
@@ -124,10 +94,8 @@ def _content(root: Path, episodes: Sequence[Episode], with_data: bool) -> Iterat
     yield "requirements.txt", requirements().encode()
     yield "constraints.txt", _constraints(root).encode()
     yield "pyproject.toml", PYPROJECT.format(version=version("cnn-course")).encode()
-    yield "environment.yml", ENVIRONMENT_YML.encode()
-    yield "Dockerfile", DOCKERFILE.encode()
-    yield ".dockerignore", b".venv\n"
-    yield ".devcontainer/devcontainer.json", (json.dumps(DEVCONTAINER, indent=2) + "\n").encode()
+    for name, text in environments.files("bundle").items():
+        yield name, text.encode()
     for name in ("LICENSE", "LICENSE-CONTENT", "CITATION.cff"):
         if (path := _PROJECT / name).is_file():
             yield name, path.read_bytes()
@@ -136,7 +104,8 @@ def _content(root: Path, episodes: Sequence[Episode], with_data: bool) -> Iterat
         if path.suffix in (".py", ".md") and path.is_file():
             yield f"helpers/{path.relative_to(package).as_posix()}", path.read_bytes()
     for episode in episodes:
-        yield f"notebooks/{episode.name}/{episode.name}.ipynb", episode.release.read_bytes()
+        notebook = environments.with_first_cell(read_notebook(episode.release), config)
+        yield f"notebooks/{episode.name}/{episode.name}.ipynb", dump(notebook)
         released = episode.release.parent
         for path in sorted(companions(episode)):
             if path.is_relative_to(released):

@@ -69,7 +69,7 @@ environment)
     fi
     step "Installing the course, about 2 GB, some minutes the first time" \
         .venv/bin/python -m pip install --disable-pip-version-check --quiet \
-        -c constraints.txt -e ".[grading,cluster,test]"
+        -c constraints.txt -e ".[grading,cluster,docs,test]"
     ;;
 sandbox)
     system_package bwrap bubblewrap "students' code can then only be run without a sandbox"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from small_course import SMALL_EPISODE
 from typer.testing import CliRunner
 
 from autograder import bank, cli
@@ -90,6 +92,19 @@ def test_a_file_that_is_not_like_that_is_named_with_the_line(course, text, says)
         read_variants(course, "01-small")
 
 
+def test_partial_answers_may_say_a_range_where_training_decides(course):
+    headings = ("partial 1.5: half", "partial 0 to 3: some")
+    text = "".join(f"## {heading}\n\nWhy.\n\n```python\na = 1\n```\n\n" for heading in headings)
+    (course / bank.FOLDER / "01-small" / "add-up.md").write_text(text)
+    half, some = read_variants(course, "01-small")
+    assert (half.points, half.most, some.points, some.most, some.title) == (1.5, None, 0, 3, "some")
+    scores = {
+        (one, score): bank.Judged(one, "partial", score, 4, "").problem for one in (half, some) for score in (1.5, 4)
+    }
+    assert not scores[half, 1.5] and not scores[some, 1.5]
+    assert "not 1.5:" in scores[half, 4] and "not 0 to 3:" in scores[some, 4]
+
+
 def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
     stray = Variant("01-small", "add-down", "wrong", "x", "a = 1", "Why.")
     with pytest.raises(CourseError, match="no machine-graded exercise 'add-down'"):
@@ -100,6 +115,12 @@ def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
 @pytest.mark.usefixtures("needs_bubblewrap")
 def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_that_nobody_needs(course):
     episode = find_episode(course, "1")
+    # the hidden part covers what the visible one checks: the second assert is there for the student
+    source = episode.source.read_text()
+    assert "assert isinstance(total, int)" in source
+    episode.source.write_text(
+        source.replace("assert isinstance(total, int)", "assert total == 6 and type(total) is int")
+    )
     variants = [*bank.untouched(episode), *read_variants(course, "01-small")]
     silent = Variant(
         "01-small", "add-up", "wrong", "says too little", "total = 7", "Why.", ("a text that is not said",)
@@ -133,13 +154,45 @@ def test_equivalents_are_read_and_a_damaged_file_is_named(course):
         read_equivalents(course, "01-small")
 
 
+def worked_example(repository: Path) -> tuple[str, str, str]:
+    """What CONTRIBUTING.md shows: an exercise, its bank, and what the command prints."""
+    text = (repository / "CONTRIBUTING.md").read_text()
+    section = text[text.index("### Add an exercise") : text.index("## Change the code")]
+    exercise, answers = re.findall(r"^````markdown\n(.*?)^````$", section, re.MULTILINE | re.DOTALL)
+    (printed,) = re.findall(r"^```text\n(\| exercise.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return exercise, answers, printed
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_bubblewrap")
-def test_the_command_prints_the_table_and_the_same_for_machines(course, monkeypatch):
-    monkeypatch.chdir(course)
-    done = CliRunner().invoke(cli.app, ["bank", "1", "--mutants", "--json"])
+def test_the_worked_example_of_contributing_prints_what_it_says_and_the_same_for_machines(
+    course_factory, repository, monkeypatch
+):
+    exercise, answers, printed = worked_example(repository)
+    root = course_factory({"01-small": f"{SMALL_EPISODE}\n{exercise}"})
+    build(find_episode(root, "1"))
+    folder = root / bank.FOLDER / "01-small"
+    folder.mkdir(parents=True)
+    (folder / "brightness.md").write_text(answers)
+    monkeypatch.chdir(root)
+    command = ["bank", "1", "--mutants", "--exercise", "brightness"]
+    done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 0, done.output
-    rows = json.loads(done.stdout)["exercises"]
-    assert rows["add-up"]["right"] == 2 and rows["add-up"]["wrong"] == 3 and rows["add-up"]["wrong_passed"] == 0
-    assert rows["add-up"]["mutants"] == rows["add-up"]["mutants_caught"] > 0
-    assert rows["add-up"]["assertions"] == 3
+    assert printed in done.stdout
+    again = CliRunner().invoke(cli.app, [*command, "--json"])
+    assert json.loads(again.stdout) == {
+        "exercises": {
+            "brightness": {
+                "right": 3,
+                "right_failed": 0,
+                "wrong": 7,
+                "wrong_passed": 0,
+                "mutants": 6,
+                "mutants_caught": 6,
+                "assertions": 2,
+                "assertions_needed": 2,
+            }
+        }
+    }
+    unknown = CliRunner().invoke(cli.app, ["bank", "1", "--exercise", "darkness"])
+    assert "no machine-graded exercise 'darkness'" in str(unknown.exception) and "brightness" in str(unknown.exception)

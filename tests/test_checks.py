@@ -297,6 +297,12 @@ def test_what_fit_did_not_return_is_refused(history, message):
         checks.expect_history(history, needs=["loss", "accuracy"])
 
 
+def test_a_history_of_too_few_epochs_is_told():
+    assert checks.expect_history(SimpleNamespace(history={"loss": [2.0, 1.0]}), at_least=2) == {"loss": [2.0, 1.0]}
+    with pytest.raises(CheckError, match="history: expected at least 2 epochs, found 1"):
+        checks.expect_history(SimpleNamespace(history={"loss": [2.0]}), at_least=2)
+
+
 def test_weights_that_did_not_move_are_told():
     model = tiny_model()
     before = model.get_weights()
@@ -375,6 +381,12 @@ def test_above_chance_draws_its_line_where_the_exact_binomial_test_does():
         CheckError, match=r"found 0\.256 on 500 images .* guessing gets 0\.20, and at least 0\.258 is needed"
     ):
         checks.above_chance(*predictions(128))
+
+
+def test_above_chance_can_ask_for_more_than_luck_cannot_explain():
+    assert checks.above_chance(*predictions(160), at_least=0.32).accuracy == 0.32
+    with pytest.raises(CheckError, match=r"at least 0\.32, found 0\.318 on 500 images .* guessing gets 0\.20"):
+        checks.above_chance(*predictions(159), at_least=0.32)
 
 
 @pytest.mark.parametrize(("n", "classes", "p"), [(50, 5, 0.001), (250, 5, 0.01), (500, 2, 0.001), (12, 10, 0.05)])
@@ -794,6 +806,32 @@ def test_a_model_that_cannot_learn_is_told_and_never_raises_in_a_probe(model, sa
     with pytest.raises(CheckError, match=says):
         checks.built(noted, "tiny")
     assert checks.train_briefly(..., data) is ...
+
+
+def test_a_model_that_nobody_could_use_later_is_told_where_it_is_made(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    foreign = keras.Model(inputs, keras.layers.Dense(5, activation=tf.nn.softmax)(keras.layers.Flatten()(inputs)))
+    data = tf.data.Dataset.from_tensor_slices((images_of(8), np.arange(8) % 5)).batch(4)
+    with pytest.raises(CheckError, match="Keras can load again from its file"):
+        checks.built(checks.train_briefly(foreign, data, epochs=1, save_to=tmp_path / "foreign.keras"))
+    data.class_names = list("abcdefg")
+    with pytest.raises(CheckError, match="one output for each of 7 classes, found 5"):
+        checks.built(checks.train_briefly(foreign, data, epochs=1))
+    checks.built(
+        checks.train_briefly(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(7)]), data, epochs=1)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"use_bias": False, "strides": 2}, {"padding": "same", "activation": "tanh"}])
+def test_a_block_is_worked_out_from_weights_as_with_relu_whatever_the_layer_has(options):
+    layer = keras.layers.Conv2D(4, 3, **options)
+    images = images_of(2)
+    layer(images)
+    layer.set_weights([np.linspace(-1, 1, weight.size).reshape(weight.shape) for weight in layer.get_weights()])
+    maps = checks.convolved(layer, images)
+    layer.activation = keras.activations.relu
+    assert np.allclose(maps, layer(images), rtol=1e-4)
+    assert np.allclose(checks.max_pooled(maps), keras.layers.MaxPooling2D()(maps))
 
 
 def test_what_arrives_at_a_layer_is_computed_even_if_two_models_share_it():

@@ -14,7 +14,7 @@ A test cell may not end with a check that returns a number: nbgrader reads the v
 
 from __future__ import annotations
 
-from helpers.checks.building import arriving_at, built, model_so_far, train_briefly
+from helpers.checks.building import arriving_at, built, convolved, max_pooled, model_so_far, train_briefly
 from helpers.checks.cards import card_file, card_is_true, model_card
 from helpers.checks.datasets import dataset, dataset_facts
 from helpers.checks.evaluation import (
@@ -124,6 +124,7 @@ __all__ = [
     "class_numbers",
     "compiled",
     "confusion_matrix",
+    "convolved",
     "counted",
     "course_images",
     "cross_entropy",
@@ -151,6 +152,7 @@ __all__ = [
     "learning_setup",
     "load_model",
     "loss_fell",
+    "max_pooled",
     "mean_cross_entropy",
     "measured",
     "model_card",

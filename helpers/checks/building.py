@@ -79,6 +79,9 @@ def train_briefly(model: Any, dataset: Any, epochs: int = 4, save_to: str | Path
         model = model[0].get("value")
     if not isinstance(model, keras.Model):
         return f"expected a Keras model, found {kind(model)}"
+    classes, outputs = len(getattr(dataset, "class_names", ())), getattr(model, "output_shape", (None,))[-1]
+    if isinstance(outputs, int) and outputs < classes:
+        return f"expected a model with one output for each of {classes} classes, found {outputs}"
     try:
         model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         with contextlib.redirect_stdout(io.StringIO()):
@@ -91,6 +94,13 @@ def train_briefly(model: Any, dataset: Any, epochs: int = 4, save_to: str | Path
             model.save(save_to)
         except Exception as error:
             return f"expected a model that can be saved, found {type(error).__name__}: {first_line(error)}"
+        try:
+            keras.saving.load_model(save_to)
+        except Exception as error:
+            return (
+                f"expected a model that Keras can load again from its file, found {type(error).__name__}; "
+                "are all layers and activations Keras's own?"
+            )
     return model
 
 
@@ -138,7 +148,8 @@ def arriving_at(model: Any, kind_of_layer: str, images: Any, name: str = "model"
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise CheckError(
-            f"{name}: expected a model of Keras layers, found one that can't be copied: {first_line(error)}"
+            f"{name}: expected a model of Keras's own layers and activations, found one that can't be copied: "
+            f"{first_line(error)}"
         ) from None
     layer = next((layer for layer in copy.layers if type(layer).__name__ == kind_of_layer), None)
     if layer is None:
@@ -147,3 +158,46 @@ def arriving_at(model: Any, kind_of_layer: str, images: Any, name: str = "model"
     if any(source is given for given in copy.inputs):
         return np.asarray(images)
     return predict(keras.Model(copy.inputs, source), images, name)
+
+
+def convolved(layer: Any, values: Any) -> np.ndarray:
+    """What a convolution with the activation ReLU makes of what arrives, worked out from the layer's own weights.
+
+    The activation that the layer has is left aside: a layer with another one, or with none, gives other values.
+
+    Args:
+        layer: A `Conv2D` layer that has been built.
+        values: What arrives at it, shape `(n, height, width, channels)`.
+
+    Returns:
+        The feature maps, shape `(n, height, width, filters)`.
+    """
+    import keras
+
+    kernel, *bias = layer.get_weights()
+    maps = keras.ops.conv(
+        np.asarray(values, dtype=kernel.dtype),
+        kernel,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        data_format="channels_last",
+    )
+    return np.maximum(np.asarray(maps) + sum(bias), 0)
+
+
+def max_pooled(maps: Any, size: int = 2) -> np.ndarray:
+    """The largest number of each window of some maps; windows don't overlap, and what is left over is cut off.
+
+    Args:
+        maps: Shape `(n, height, width, channels)`.
+        size: How high and wide a window is.
+
+    Returns:
+        Maps of shape `(n, height // size, width // size, channels)`.
+    """
+    array = np.asarray(maps)
+    n, height, width, channels = array.shape
+    rows, columns = height // size, width // size
+    whole = array[:, : rows * size, : columns * size]
+    return whole.reshape(n, rows, size, columns, size, channels).max(axis=(2, 4))

@@ -198,7 +198,11 @@ def confusion_matrix(value: Any, expected: Any, name: str, slack: int = 0) -> np
         raise CheckError(f"{name}: expected a row for each true class, found rows and columns swapped")
     total = right.sum()
     if array.sum() != total:
-        also = "; are these shares instead of counts?" if array.max(initial=0) <= 1 < right.max() else ""
+        also = ""
+        if not np.array_equal(array, np.rint(array)):
+            also = "; are these shares instead of counts?"
+        elif array.max(initial=0) == 1 < right.max() and np.array_equal(array > 0, right > 0):
+            also = "; are marks in the same place added up?"
         raise CheckError(f"{name}: expected {total} images in all, found {array.sum():g}{also}")
     raise CheckError(
         f"{name}: expected to find each image in the row of its true and the column of its predicted class"
