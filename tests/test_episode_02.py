@@ -335,7 +335,7 @@ WRONG: Mapping[str, list[tuple[str, str]]] = {
             "the images of test_ds: expected the images in folder / 'test'",
         ),
         (LOAD.replace('folder / "test"', 'folder / "train"'), "the labels of test_ds: expected shape"),
-        (LOAD.replace('folder / "test"', "folder"), "test_ds: expected the names of the five classes"),
+        (LOAD.replace('folder / "test"', "folder"), "the labels of test_ds: expected shape"),
         (LOAD.replace("(place,", "(folder / 'test',"), "the labels of load_in_order(split_folder)"),
         (LOAD.replace("(32, 32), batch", "(32, 32), color_mode='grayscale', batch"), "found (32, 32, 1)"),
         (LOAD.replace("(32, 32), batch", "(32, 32), labels=None, batch"), "found one without labels"),
