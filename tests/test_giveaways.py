@@ -77,4 +77,4 @@ def test_a_solution_that_is_part_of_a_function_is_looked_at_as_well():
     assert secrets_of(source, "def f(x):").numbers == (99.0,)
     inside = "if x:\n    ### BEGIN SOLUTION\n    y = 77\nelse:\n    y = 88\n    ### END SOLUTION"
     assert secrets_of(inside, "").numbers == (77.0, 88.0)
-    assert secrets_of("a = 5", "") == Secrets((), (), (5.0,))
+    assert secrets_of("a = 7", "") == Secrets((), (), (7.0,))
