@@ -31,7 +31,6 @@ from autograder.ledger import Ledger, digest_of_cells
 
 KEPT, DOCUMENT, FIGURE = "bench/fidelity", "docs/fidelity.md", "docs/fidelity.svg"
 PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
-MOST_SEEDS = 100
 #: What is promised: the probability that a right answer fails, and that a model at chance passes.
 MOST_FALSE_FAILS, MOST_FALSE_PASSES = 1e-4, 1e-3
 #: Between the answers of models with their first weights, 300 on each set of images: the larger of the two upper 95%
@@ -273,7 +272,7 @@ def _steadiness(
     for name, images in sets.items():
         seen: list[Judged] = []
         seeds = 0
-        for seed in range(1, MOST_SEEDS + 1):
+        for seed in ledger.seeds(episode.name):
             known, _ = ledger.split(bank.seed_job(episode, seed, images), bank.with_seed(source, seed))
             seen += known
             seeds += bool(known)

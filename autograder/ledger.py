@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -66,6 +67,10 @@ class Ledger:
                 unknown.append(variant)
         return known, unknown
 
+    def seeds(self, episode: str) -> list[int]:
+        """The seeds that an episode was graded with, whether or not that still holds."""
+        return sorted({seed for line in self._of(episode).values() if (seed := line.get("seed")) is not None})
+
     def writer(self, job: Job, source: NotebookNode) -> Callable[[Judged], None]:
         """A function that keeps what came of one variant of a job, at once."""
         keys = _Keys(job, source, self._images(job))
@@ -77,6 +82,7 @@ class Ledger:
             line |= {
                 "key": keys.of(one.variant, one.test),
                 "mutated": job.mutate_tests,
+                "seed": job.seed,
                 "measurements": [asdict(measured) for measured in one.measurements],
             }
             with self._lock:
@@ -150,7 +156,8 @@ def digest_of_cells(cells: Iterable[NotebookNode]) -> str:
     return digest.hexdigest()
 
 
-def modules_used(text: str) -> list[Path]:
+@functools.lru_cache(maxsize=256)
+def modules_used(text: str) -> tuple[Path, ...]:
     """The modules of `helpers` that a text uses, by the names that stand in it, and those that they import."""
     words = set(_NAME.findall(text))
     waiting = [path for name, path in _exported().items() if name in words]
@@ -160,9 +167,10 @@ def modules_used(text: str) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting += _imported(path)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
+@functools.cache
 def _exported() -> dict[str, Path]:
     """The names that `helpers` and `helpers.checks` offer, each with its module."""
     names = {}
@@ -175,6 +183,7 @@ def _exported() -> dict[str, Path]:
     return {name: path for name, path in names.items() if path.is_file() and path.stem != "__init__"}
 
 
+@functools.cache
 def _imported(path: Path) -> list[Path]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

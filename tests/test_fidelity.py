@@ -248,7 +248,7 @@ def test_only_the_checks_that_cells_use_belong_to_their_fingerprint():
     used = {path.stem for path in modules_used("checks.points_for(0.5)")}
     assert {"tuning", "predictions", "values"} <= used
     assert not {"sharing", "diagrams", "__init__"} & used
-    assert modules_used("nothing of it") == []
+    assert modules_used("nothing of it") == ()
 
 
 def test_what_is_kept_of_the_course_is_plain_data(repository):
