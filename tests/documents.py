@@ -30,6 +30,7 @@ BY_HAND = re.compile(r"<!-- by hand: (.+?) -->", re.DOTALL)
 OTHER = ("python", "text", "markdown", "json", "yaml", "{toctree}", "{code-block}")
 #: Programs from elsewhere, of which only the name is looked at.
 FOREIGN = ("git", "docker", "conda", "cd", "sudo", "apt-get", "systemctl", "rsync", "crontab")
+FOREIGN += ("nbgrader",)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def problem_with_arguments(words: list[str], *, whole: bool = True) -> str:
     """Why `autograder` would not take these arguments; empty if it would. Words in capitals stand for something."""
     group = typer.main.get_command(app)
     words = [word for word in words if word != "--verbose"]
-    if not words or words[0] in ("COMMAND", "VERB", "--help"):
+    if not words or words[0] in ("COMMAND", "VERB", "--help", "--install-completion", "--show-completion"):
         return ""
     if words[0] not in group.commands:
         return f"there is no command {words[0]}"

@@ -30,7 +30,7 @@ PAGES = {str(path.relative_to(REPOSITORY)): path for path in documents.pages()}
 STEPS = {name: list(steps(path)) for name, path in PAGES.items()}
 RUN = {name: found for name, found in STEPS.items() if any(not step.reason for step in found)}
 #: Pages about a class that is graded already.
-GRADED = ("docs/how-to/export.md",)
+GRADED = ("docs/how-to/export.md", "docs/how-to/shell.md")
 #: Pages about the real lessons, of which nothing is run but what looks at their text.
 LESSONS = ("docs/how-to/change-an-exercise.md",)
 SIMPLE = re.compile(r"autograder [\w./,:=+ -]+")
