@@ -53,7 +53,10 @@ if TYPE_CHECKING:
 Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
-_HEADING = re.compile(r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)): *(?P<title>.+)")
+_HEADING = re.compile(
+    r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)(?: to (?P<most>\d+(?:\.\d+)?))?)"
+    r": *(?P<title>.+)"
+)
 _SAVED, _RESTORED = "bank-save-", "bank-restore-"
 _SEED = re.compile(r"set_random_seed\(\d+\)")
 _SNAPSHOT = (Path(__file__).resolve().parent / "inside" / "snapshot.py").read_text(encoding="utf-8")
@@ -73,7 +76,8 @@ class Variant:
         answer: The source of the solution cell.
         why: Why it deserves the verdict.
         says: Texts that the message to the student must contain.
-        points: What a partial one gets; None else.
+        points: What a partial one gets, or the least of it; None else.
+        most: The most that a partial one gets, where that depends on how its training goes; None else.
         mutant: Whether code made it from the model solution; then the verdict is only what most of them deserve.
         own: Whether it is the model solution itself, which is judged where it stands.
     """
@@ -86,6 +90,7 @@ class Variant:
     why: str = ""
     says: tuple[str, ...] = ()
     points: float | None = None
+    most: float | None = None
     mutant: bool = False
     own: bool = False
 
@@ -145,8 +150,11 @@ class Judged:
             return f"a right answer got {self.score:g} of {self.max_score:g} points: {self.message}{self._why()}"
         if v.verdict == "wrong" and self.score > 0:
             return f"a wrong answer got {self.score:g} of {self.max_score:g} points"
-        if v.verdict == "partial" and abs(self.score - (v.points or 0)) > 1e-9:
-            return f"it got {self.score:g} points, not {v.points:g}: {self.message}{self._why()}"
+        least = v.points or 0
+        most = least if v.most is None else v.most
+        if v.verdict == "partial" and not least - 1e-9 <= self.score <= most + 1e-9:
+            wanted = f"{least:g}" if v.most is None else f"{least:g} to {most:g}"
+            return f"it got {self.score:g} points, not {wanted}: {self.message}{self._why()}"
         if self.gives_away and not v.mutant:
             return f"the message gives away {', '.join(map(repr, self.gives_away))}: {self.message}"
         if v.verdict == "wrong" and not v.mutant:
@@ -197,8 +205,8 @@ def read_variants(root: Path, episode: str) -> list[Variant]:
     """The variants of one episode, from `tests/bank/EPISODE/EXERCISE.md`.
 
     A file is Markdown: a heading of the second level for each variant, `right: title`, `wrong: title` or
-    `partial 1.5: title`; then why, in prose; for a wrong one quotations (`> text`) that the student's message has to
-    contain; and the answer as a block of Python.
+    `partial 1.5: title`, or `partial 1 to 3: title` where luck in training decides; then why, in prose; for a wrong one
+    quotations (`> text`) that the student's message has to contain; and the answer as a block of Python.
 
     Raises:
         CourseError: A file is not like that; the message names it and the line.
@@ -258,6 +266,7 @@ def _variant(path: Path, episode: str, found: dict[str, Any]) -> Variant:
         why=" ".join(found["why"]),
         says=tuple(found["says"]),
         points=float(found["points"]) if found["points"] else None,
+        most=float(found["most"]) if found["most"] else None,
     )
 
 

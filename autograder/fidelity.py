@@ -34,6 +34,9 @@ PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
 MOST_SEEDS = 100
 #: What is promised: the probability that a right answer fails, and that a model at chance passes.
 MOST_FALSE_FAILS, MOST_FALSE_PASSES = 1e-4, 1e-3
+#: Between the answers of models with their first weights, 300 on each set of images: the larger of the two upper 95%
+#: confidence limits (standard deviations 10.1 and 10.7 of 500 images; docs/explanation/calibration.md).
+CORRELATION = 0.0013
 _CONFIDENCE = 0.95
 _BEGIN, _END = "<!-- made by `python -m autograder.fidelity` -->", "<!-- until here -->"
 
@@ -78,10 +81,9 @@ class Trained:
         """See `false_fail`."""
         return false_fail(self.right, self.n, self.needed)
 
-    @property
-    def false_pass(self) -> float:
+    def false_pass(self, correlation: float = 0.0) -> float:
         """See `false_pass`."""
-        return false_pass(self.n, self.needed, self.chance)
+        return false_pass(self.n, self.needed, self.chance, correlation)
 
 
 def false_fail(right: Sequence[int], n: int, needed: int) -> float | None:
@@ -119,9 +121,26 @@ def false_fail(right: Sequence[int], n: int, needed: int) -> float | None:
     return float(stats.betabinom.cdf(needed - 1, n, share * size, (1 - share) * size))
 
 
-def false_pass(n: int, needed: int, chance: float) -> float:
-    """The probability that a model which guesses is right on `needed` of `n` images: the upper tail of the binomial."""
-    return float(stats.binom.sf(needed - 1, n, chance))
+def false_pass(n: int, needed: int, chance: float, correlation: float = 0.0) -> float:
+    """The probability that a model which has learned nothing is right on `needed` of `n` images.
+
+    If each image is guessed by itself, the number is binomial. A model doesn't guess so: it answers alike where images
+    look alike. Then the number is beta-binomial with the same mean; its variance is the binomial one, times
+    `1 + (n - 1) * correlation`.
+
+    Args:
+        n: How many images there are.
+        needed: How many have to be right.
+        chance: The share that guessing gets.
+        correlation: Between the answers to two images, that both are right; 0 if each is guessed by itself.
+
+    Returns:
+        The upper tail.
+    """
+    if not correlation:
+        return float(stats.binom.sf(needed - 1, n, chance))
+    size = 1 / correlation - 1
+    return float(stats.betabinom.sf(needed - 1, n, chance * size, (1 - chance) * size))
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -199,6 +218,12 @@ def stale(root: Path, kept: Iterable[Kept]) -> list[str]:
     """The episodes of which something has changed since they were measured, or nothing is kept."""
     known = {one.episode: one.fingerprint for one in kept}
     return [one.name for one in find_episodes(root, "all") if known.get(one.name) != fingerprint(one)]
+
+
+def unmeasured(root: Path, kept: Iterable[Kept]) -> list[str]:
+    """The episodes of which nothing is kept."""
+    known = {one.episode for one in kept}
+    return [one.name for one in find_episodes(root, "all") if one.name not in known]
 
 
 def image_sets(root: Path) -> dict[str, CourseImages]:
@@ -280,14 +305,24 @@ def _trained(seen: Iterable[Judged], images: str) -> list[Trained]:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 
-def render(kept: Sequence[Kept], changed: Collection[str] = ()) -> str:
+def render(kept: Sequence[Kept], changed: Collection[str] = (), missing: Collection[str] = ()) -> str:
     """The part of the document that is made from what is kept.
 
     Args:
         kept: Of each episode.
         changed: Episodes of which something has changed since.
+        missing: Episodes of which nothing is kept.
     """
-    parts = [_scores(kept), _table(kept, changed), *_mistakes(kept), *_mutants(kept), *_checks(kept), _steady(kept)]
+    notes = [f"Not measured yet: {', '.join(missing)}."] if missing else []
+    parts = [
+        *notes,
+        _scores(kept),
+        _table(kept, changed),
+        *_mistakes(kept),
+        *_mutants(kept),
+        *_checks(kept),
+        _steady(kept),
+    ]
     return "\n\n".join([_BEGIN, *parts, *_probabilities(kept), _END])
 
 
@@ -371,8 +406,8 @@ def _steady(kept: Sequence[Kept]) -> str:
 def _probabilities(kept: Sequence[Kept]) -> list[str]:
     lines = [
         "| exercise, model | images | trainings | accuracy: mean (sd) | lowest | needed "
-        "| P(false fail) | P(false pass) |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| P(false fail) | P(false pass), guesses | learned nothing |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in kept:
         for each in one.trained:
@@ -381,7 +416,8 @@ def _probabilities(kept: Sequence[Kept]) -> list[str]:
                 f"| {each.exercise}, `{each.model}` | {each.images} | {len(each.right)} "
                 f"| {each.mean:.3f} ({each.deviation:.3f}) "
                 f"| {min(each.right) / each.n:.3f} | {each.needed / each.n:.3f} "
-                f"| {'-' if fail is None else power_of_ten(fail)} | {power_of_ten(each.false_pass)} |"
+                f"| {'-' if fail is None else power_of_ten(fail)} "
+                f"| {power_of_ten(each.false_pass())} | {power_of_ten(each.false_pass(CORRELATION))} |"
             )
     if len(lines) == 2:
         return ["### Accuracies of right answers", "None measured yet."]
@@ -479,8 +515,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             found.write(root)
     kept = read_all(root)
+    missing = unmeasured(root, kept)
+    changed = [name for name in stale(root, kept) if name not in missing]
     document = root / DOCUMENT
-    _write(document, with_results(document.read_text(encoding="utf-8"), render(kept, stale(root, kept))))
+    _write(document, with_results(document.read_text(encoding="utf-8"), render(kept, changed, missing)))
     draw(kept, root / FIGURE)
     return 0
 

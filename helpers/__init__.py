@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from helpers import quiet
 
 if TYPE_CHECKING:
-    from helpers import checks, data, diagrams, hints, leaks, memory, models, pictures, plots, sealed
+    from helpers import blanks, checks, data, diagrams, hints, leaks, memory, models, pictures, plots, sealed
+    from helpers.blanks import filled
     from helpers.data import data_folder, prepare_datasets
     from helpers.diagrams import plot_convolution, plot_descent, plot_network, plot_pooling
     from helpers.hints import hint
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Name -> the module that holds it. A module's own name stands for the module itself.
 _EXPORTS = {
     "SealedTestSet": "sealed",
+    "blanks": "blanks",
     "checks": "checks",
     "compare_histories": "plots",
     "colleagues_model": "memory",
@@ -43,6 +45,7 @@ _EXPORTS = {
     "data": "data",
     "data_folder": "data",
     "diagrams": "diagrams",
+    "filled": "blanks",
     "hint": "hints",
     "hints": "hints",
     "lab_book": "sealed",
@@ -70,6 +73,7 @@ _EXPORTS = {
 
 __all__ = [
     "SealedTestSet",
+    "blanks",
     "checks",
     "colleagues_model",
     "compare_histories",
@@ -77,6 +81,7 @@ __all__ = [
     "data",
     "data_folder",
     "diagrams",
+    "filled",
     "hint",
     "hints",
     "lab_book",

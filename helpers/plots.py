@@ -120,8 +120,10 @@ def plot_history(history: Any, title: str | None = None) -> Figure:
     return fig
 
 
-def compare_histories(histories: Mapping[Any, Any], key: str = "val_loss", top: float | None = None) -> Figure:
+def compare_histories(histories: Mapping[Any, Any], key: str = "val_loss", top: float | None = None) -> Figure | None:
     """Draw one number of several training runs in one figure, epoch by epoch.
+
+    A run that is still an exercise's blank (`...`) is left out, and a printed line says so.
 
     Args:
         histories: The name of each run -> what `model.fit` returned for it, or its `.history` dictionary. At most six.
@@ -129,13 +131,19 @@ def compare_histories(histories: Mapping[Any, Any], key: str = "val_loss", top: 
         top: The upper end of the y axis; what lies above isn't shown.
 
     Returns:
-        The figure: one axes with a line for each run, told apart by colour, marker and dashes.
+        The figure: one axes with a line for each run, told apart by colour, marker and dashes. None if there is nothing
+        but blanks.
 
     Raises:
         ValueError: If there are no runs, too many, or one without this number.
-        TypeError: If a run is neither of the two, or an exercise's blank (`...`).
+        TypeError: If a run is neither of the two.
     """
-    _no_blank(histories=list(histories.values()))
+    blanks = [str(name) for name, history in histories.items() if history is ...]
+    if blanks:
+        print(f"Not trained yet: {', '.join(blanks)}. Fill in the blanks above, then run this cell again.")
+        histories = {name: history for name, history in histories.items() if history is not ...}
+        if not histories:
+            return None
     if not 1 <= len(histories) <= 6:
         raise ValueError(f"compare_histories draws one to six runs; received {len(histories)}")
     fig, (ax,) = _figure(1, 1, (5.2, 3.6))

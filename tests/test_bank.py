@@ -92,6 +92,19 @@ def test_a_file_that_is_not_like_that_is_named_with_the_line(course, text, says)
         read_variants(course, "01-small")
 
 
+def test_partial_answers_may_say_a_range_where_training_decides(course):
+    headings = ("partial 1.5: half", "partial 0 to 3: some")
+    text = "".join(f"## {heading}\n\nWhy.\n\n```python\na = 1\n```\n\n" for heading in headings)
+    (course / bank.FOLDER / "01-small" / "add-up.md").write_text(text)
+    half, some = read_variants(course, "01-small")
+    assert (half.points, half.most, some.points, some.most, some.title) == (1.5, None, 0, 3, "some")
+    scores = {
+        (one, score): bank.Judged(one, "partial", score, 4, "").problem for one in (half, some) for score in (1.5, 4)
+    }
+    assert not scores[half, 1.5] and not scores[some, 1.5]
+    assert "not 1.5:" in scores[half, 4] and "not 0 to 3:" in scores[some, 4]
+
+
 def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
     stray = Variant("01-small", "add-down", "wrong", "x", "a = 1", "Why.")
     with pytest.raises(CourseError, match="no machine-graded exercise 'add-down'"):

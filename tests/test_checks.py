@@ -297,6 +297,12 @@ def test_what_fit_did_not_return_is_refused(history, message):
         checks.expect_history(history, needs=["loss", "accuracy"])
 
 
+def test_a_history_of_too_few_epochs_is_told():
+    assert checks.expect_history(SimpleNamespace(history={"loss": [2.0, 1.0]}), at_least=2) == {"loss": [2.0, 1.0]}
+    with pytest.raises(CheckError, match="history: expected at least 2 epochs, found 1"):
+        checks.expect_history(SimpleNamespace(history={"loss": [2.0]}), at_least=2)
+
+
 def test_weights_that_did_not_move_are_told():
     model = tiny_model()
     before = model.get_weights()
@@ -375,6 +381,12 @@ def test_above_chance_draws_its_line_where_the_exact_binomial_test_does():
         CheckError, match=r"found 0\.256 on 500 images .* guessing gets 0\.20, and at least 0\.258 is needed"
     ):
         checks.above_chance(*predictions(128))
+
+
+def test_above_chance_can_ask_for_more_than_luck_cannot_explain():
+    assert checks.above_chance(*predictions(160), at_least=0.32).accuracy == 0.32
+    with pytest.raises(CheckError, match=r"at least 0\.32, found 0\.318 on 500 images .* guessing gets 0\.20"):
+        checks.above_chance(*predictions(159), at_least=0.32)
 
 
 @pytest.mark.parametrize(("n", "classes", "p"), [(50, 5, 0.001), (250, 5, 0.01), (500, 2, 0.001), (12, 10, 0.05)])

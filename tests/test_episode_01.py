@@ -197,8 +197,8 @@ predict_class = lambda image: class_names[tf.argmax(model_intro(tf.expand_dims(i
     "fitted twice by running the cell again": {
         "compile-and-fit": """
 model_intro.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-history_intro = model_intro.fit(train_ds, verbose=0)
-history_intro = model_intro.fit(train_ds, verbose=0)
+history_intro = model_intro.fit(train_ds, epochs=2, verbose=0)
+history_intro = model_intro.fit(train_ds, epochs=2, verbose=0)
 """,
     },
 }
@@ -278,45 +278,49 @@ def test_wrong_figures_fail_and_say_why(run, code, says):
             "expected what model.fit returns, found list",
         ),
         (
-            COMPILE + "history_intro = model_intro.fit(train_ds, verbose=0).history",
+            COMPILE + "history_intro = model_intro.fit(train_ds, epochs=2, verbose=0).history",
             "expected what model.fit returns, found dict",
         ),
         (
             "model_intro.compile(optimizer='adam', loss='sparse_categorical_crossentropy')\n"
-            "history_intro = model_intro.fit(train_ds, verbose=0)",
+            "history_intro = model_intro.fit(train_ds, epochs=2, verbose=0)",
             "expected the metric 'accuracy', found no metric",
         ),
         (
-            COMPILE.replace("adam", "sgd") + "history_intro = model_intro.fit(train_ds, verbose=0)",
+            COMPILE.replace("adam", "sgd") + "history_intro = model_intro.fit(train_ds, epochs=2, verbose=0)",
             "expected the optimizer 'adam', found 'sgd'",
         ),
         (
             "other = helpers.create_model_intro()\n"
             + COMPILE.replace("model_intro", "other")
-            + "history_intro = other.fit(train_ds, verbose=0)",
+            + "history_intro = other.fit(train_ds, epochs=2, verbose=0)",
             "found one that is not compiled yet",
         ),
         (
             "other = helpers.create_model_intro()\n"
             + COMPILE
             + COMPILE.replace("model_intro", "other")
-            + "history_intro = other.fit(train_ds, verbose=0)",
+            + "history_intro = other.fit(train_ds, epochs=2, verbose=0)",
             "weights have never been adjusted",
         ),
         (
             "model_intro = helpers.create_model_intro(num_classes=10)\n"
             + COMPILE
-            + "history_intro = model_intro.fit(train_ds, verbose=0)",
+            + "history_intro = model_intro.fit(train_ds, epochs=2, verbose=0)",
             "returns arrays of shape (None, 5), found (None, 10)",
         ),
         (
             COMPILE + "shifted = train_ds.map(lambda images, labels: (images, (labels + 1) % 5))\n"
-            "history_intro = model_intro.fit(shifted, verbose=0)",
+            "history_intro = model_intro.fit(shifted, epochs=2, verbose=0)",
             "expected an accuracy that luck can't explain",
         ),
         (
+            COMPILE + "history_intro = model_intro.fit(train_ds.take(2), verbose=0)",
+            "history_intro: expected at least 2 epochs, found 1",
+        ),
+        (
             COMPILE + "from types import SimpleNamespace\nimport numpy as np\n"
-            "history_intro = SimpleNamespace(history={'loss': [1.5], 'accuracy': [0.35]})",
+            "history_intro = SimpleNamespace(history={'loss': [1.6, 1.5], 'accuracy': [0.35, 0.4]})",
             "weights have never been adjusted",
         ),
         ("model_intro = 'a CNN'\nhistory_intro = 'loss: 1.5, accuracy: 0.35'", "expected a Keras model, found str"),

@@ -1,9 +1,7 @@
 """The fourth episode: its solution, other right answers, and the mistakes that a novice makes.
 
-Its cells are run in this process, in a namespace and a folder of their own, which is what a kernel does at a fraction
-of its cost. The whole solution is run once; the tests of single exercises start from what it left behind, so that
-hardly anything has to be trained again. That the cells also run in a real kernel is shown by the tests of grading and
-by nbval.
+The whole solution is run once; the tests of single exercises start from what it left behind, so that hardly anything
+has to be trained again.
 """
 
 from __future__ import annotations
@@ -12,12 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from episode_run import Run, built_notebooks
+from episode_run import (
+    Run,
+    assert_exercises_are_told,
+    assert_not_attempted,
+    assert_release_is_clean,
+    assert_rubrics_add_up,
+    code_cells,
+    exercise_of,
+    given_cell,
+    given_cells,
+    marked_cells,
+    notebooks_of,
+    starters_of,
+)
 
-from helpers import checks, hints
+from helpers import checks
 
 NAME = "04-train-cnn"
 TESTS = (
@@ -34,17 +44,14 @@ WRITTEN = ("read-curves",)
 NEW_MODEL = "model_intro = helpers.create_model_intro()"
 
 
-@pytest.fixture(scope="module")
-def notebooks(repository, tmp_path_factory) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
-    """The instructor's notebook and the student's, built from the lesson text."""
-    return built_notebooks(repository, tmp_path_factory.mktemp("course"), NAME)
+notebooks = notebooks_of(NAME)
 
 
 @pytest.fixture(scope="module")
 def first_cell_values(notebooks, data_folder) -> dict[str, Any]:
     """What the notebook's first cell leaves behind: the imports and the datasets."""
     values: dict[str, Any] = {}
-    exec(next(cell.source for cell in notebooks[0].cells if cell.cell_type == "code"), values)
+    exec(given_cells(notebooks[0])[0], values)
     return values
 
 
@@ -54,16 +61,8 @@ def solved(notebooks, data_folder, tmp_path_factory) -> Run:
     outcome = Run()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("solved"))
-        for cell in notebooks[0].cells:
-            if cell.cell_type != "code":
-                continue
-            marks = cell.metadata.get("nbgrader", {})
-            try:
-                exec(compile(cell.source, marks.get("grade_id", "given"), "exec"), outcome.values)
-            except Exception as error:
-                name = marks.get("grade_id", cell.source[:60]).removesuffix("-test")
-                (outcome.failed if marks.get("grade") else outcome.broken)[name] = error
-            plt.close("all")
+        for cell in code_cells(notebooks[0]):
+            outcome.execute(cell)
     return outcome
 
 
@@ -73,11 +72,7 @@ def run(notebooks, first_cell_values, tmp_path, monkeypatch):
 
     The values that earlier exercises would have left are passed as `given`; `model_intro` is a new model.
     """
-    source, release = notebooks
-    starters = {cell.metadata.nbgrader.grade_id: cell.source for cell in release.cells if "nbgrader" in cell.metadata}
-    marked = {
-        c.metadata.nbgrader.grade_id: c for c in source.cells if c.cell_type == "code" and "nbgrader" in c.metadata
-    }
+    starters, marked = starters_of(notebooks[1]), marked_cells(notebooks[0])
 
     def go(answers: Mapping[str, str], given: Mapping[str, Any] | None = None) -> Run:
         assert set(answers) <= set(TESTS), "an answer for an exercise that isn't there"
@@ -88,15 +83,9 @@ def run(notebooks, first_cell_values, tmp_path, monkeypatch):
         namespace.update(given or {})
         outcome = Run(values=namespace)
         for name, cell in marked.items():
-            exercise = name.removesuffix("-test").removesuffix("-probe")
-            if exercise not in answers or cell.cell_type != "code":
-                continue
-            code = answers.get(name, cell.source)
-            try:
-                exec(compile(starters[name] if code == "STARTER" else code, name, "exec"), namespace)
-            except Exception as error:
-                (outcome.failed if cell.metadata.nbgrader.grade else outcome.broken)[exercise] = error
-        plt.close("all")
+            if exercise_of(cell) in answers:
+                code = answers.get(name)
+                outcome.execute(cell, starters[name] if code == "STARTER" else code)
         return outcome
 
     return go
@@ -106,40 +95,27 @@ def run(notebooks, first_cell_values, tmp_path, monkeypatch):
 
 
 def test_the_episode_has_nine_exercises_worth_twenty_points_and_hints_for_each(notebooks):
-    graded = {
-        c.metadata.nbgrader.grade_id: c for c in notebooks[0].cells if c.metadata.get("nbgrader", {}).get("grade")
-    }
-    assert set(graded) == {f"{name}-test" for name in TESTS} | set(WRITTEN)
-    assert sum(cell.metadata.nbgrader.points for cell in graded.values()) == 20
-    assert {*TESTS, *WRITTEN} <= set(hints.all_hints())
+    assert_exercises_are_told(notebooks[0], TESTS, WRITTEN)
+
+
+def test_the_rubric_adds_up(notebooks):
+    assert_rubrics_add_up(notebooks[0], WRITTEN)
 
 
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
-    text = "\n".join(cell.source for cell in notebooks[1].cells)
-    for secret in (
-        "SOLUTION",
-        "HIDDEN",
-        "Model answer",
-        "Rubric",
-        "#? ",
-        "holdout(",
+    assert_release_is_clean(
+        notebooks[1],
         "above_chance",
         "reloads(",
         "np.argmin(val_losses)",
         "-np.log(probabilities",
         'history["val_accuracy"][-1]',
         "restore_best_weights=True",
-    ):
-        assert secret not in text, secret
+    )
 
 
 def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(run):
-    outcome = run({name: "STARTER" for name in TESTS})
-    assert set(outcome.failed) == set(TESTS)
-    for name, error in outcome.failed.items():
-        assert isinstance(error, checks.NotAttempted), (name, error)
-        assert str(error).startswith("not attempted yet: ")
-    assert not outcome.broken
+    assert_not_attempted(run({name: "STARTER" for name in TESTS}), TESTS)
 
 
 @pytest.mark.slow
@@ -439,9 +415,8 @@ history_mended = model_mended.fit(few, validation_data=val_ds, epochs=5, verbose
 @pytest.fixture(scope="module")
 def suspect(notebooks, first_cell_values) -> dict[str, Any]:
     """What the cell with the three mistakes leaves behind, trained on a few images only."""
-    cell = next(c for c in notebooks[0].cells if c.source.startswith("inputs") and "model_suspect" in c.source)
     values = {**first_cell_values, "train_ds": first_cell_values["train_ds"].take(4)}
-    exec(cell.source, values)
+    exec(given_cell(notebooks[0], "model_suspect = "), values)
     few = {"few": first_cell_values["train_ds"].take(2)}
     return few | {name: values[name] for name in ("model_suspect", "history_suspect")}
 
@@ -687,11 +662,20 @@ def test_histories_are_compared_in_one_figure():
     assert np.allclose(ax["lines"][1]["x"], [1, 2])
     assert "0.1: 2.00 to 1.50" in figure.alt_text
     plt.close("all")
-    with pytest.raises(TypeError, match="still a blank"):
-        compare_histories({"a": ...})
     with pytest.raises(ValueError, match="the history of a holds no accuracy"):
         compare_histories({"a": {"loss": [1.0]}}, "accuracy")
     with pytest.raises(TypeError, match="received list"):
         compare_histories({"a": [1.0]})
     with pytest.raises(ValueError, match="received 0"):
         compare_histories({})
+
+
+def test_runs_that_are_still_blanks_are_left_out_and_named(capsys):
+    from helpers import compare_histories
+
+    figure = compare_histories({"mine": ..., "b": history(**TEN)})
+    assert checks.figure_facts(figure)["axes"][0]["legend"] == ["b"]
+    assert compare_histories({"mine": ..., 0.1: ...}) is None
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("Not trained yet: mine. ") and second.startswith("Not trained yet: mine, 0.1. ")
+    plt.close("all")

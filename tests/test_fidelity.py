@@ -34,6 +34,14 @@ def test_a_model_at_chance_passes_as_often_as_the_binomial_tail_says():
     assert false_pass(N, NEEDED, 0.2) < fidelity.MOST_FALSE_PASSES < false_pass(N, NEEDED - 1, 0.2)
 
 
+def test_a_model_that_answers_alike_where_images_look_alike_passes_more_often():
+    rng = np.random.default_rng(2)
+    size = 1 / 0.01 - 1
+    drawn = rng.binomial(N, rng.beta(0.2 * size, 0.8 * size, size=200_000)) >= NEEDED
+    assert false_pass(N, NEEDED, 0.2, 0.01) == pytest.approx(drawn.mean(), rel=0.05)
+    assert false_pass(N, 160, 0.2, fidelity.CORRELATION) < fidelity.MOST_FALSE_PASSES
+
+
 def test_trainings_that_do_not_differ_more_than_luck_fail_as_often_as_the_binomial_says():
     assert false_fail([200] * 50, N, NEEDED) == pytest.approx(stats.binom.cdf(NEEDED - 1, N, 0.4))
 
@@ -133,6 +141,7 @@ def test_the_document_says_all_that_is_kept():
         "| add-up, `model` | stand-in | 3 | 0.400 (0.020) | 0.380 | 0.258 |",
     ):
         assert part in text
+    assert "Not measured yet: 02-more." in render([kept()], missing=["02-more"]) and "Not measured" not in text
     assert "changed since" not in text and "(changed since)" in render([kept()], ["01-small"])
 
 
@@ -156,7 +165,8 @@ def test_the_document_of_the_course_is_what_the_kept_results_make(repository):
     found = fidelity.read_all(repository)
     document = (repository / fidelity.DOCUMENT).read_text()
     changed = re.findall(r"^\| \*\*(\S+)\*\* \(changed since\)", document, re.MULTILINE)
-    assert fidelity.with_results(document, render(found, changed)) == document, "run `python -m autograder.fidelity`"
+    made = render(found, changed, fidelity.unmeasured(repository, found))
+    assert fidelity.with_results(document, made) == document, "run `python -m autograder.fidelity`"
 
 
 # --- from a run to the document --------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ def test_an_accuracy_is_noted_whether_it_passes_or_fails_and_taken_once():
     assert measurements.take() == []
 
 
+def test_what_is_needed_is_what_was_asked_for_where_that_is_more():
+    measurements.take()
+    for asked in (0.0, 0.5):
+        checks.above_chance(guesses(60), (IMAGES, LABELS), name="good", at_least=asked)
+    by_luck, more = measurements.take()
+    assert by_luck.needed < 0.5 and more.needed == 0.5
+
+
 def test_notes_that_nobody_takes_do_not_pile_up():
     for n in range(3 * measurements.MOST):
         measurements.note(dataclasses.replace(MEASURED, n=n))

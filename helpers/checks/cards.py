@@ -205,7 +205,7 @@ def _agrees(value: Any, right: Any, name: str, what: str, tolerance: float = 1e-
     same = found.size == wanted.size and bool(
         np.abs(found.reshape(-1) - wanted.reshape(-1)).max(initial=0.0) <= tolerance
     )
-    fail_unless(same, f"{name}: expected {what}, found {value}")
+    fail_unless(same, f"{name}: expected {what}, found {_plain(value)}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,23 @@
 """Load a saved model in a new Python process and predict with it: the program that `checks.reloads` starts.
 
 It is run by its path, in isolated mode, so that nothing which the calling process has changed or imported is there.
+Importing Keras takes seconds. So where it is run without arguments it waits, with Keras imported and nothing run, and
+forks a process for each model that it is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
+
+IDLE_SECONDS = 300.0
+"""It ends when it hasn't been asked for so long: it takes memory that a notebook may want."""
 
 
 def outline(model: object) -> list[list[object]]:
@@ -43,5 +53,37 @@ def main(model_path: str, images_path: str, predictions_path: str, report_path: 
     Path(report_path).write_text(json.dumps(report), encoding="utf-8")
 
 
+def serve() -> None:
+    """Answer questions until there are none for a while, or until whoever asks is gone.
+
+    A question is one line of JSON on the standard input, `{"arguments": [...], "folder": ..., "seconds": ...}`; the
+    answer, on the standard output, is a line with the exit code, as `subprocess` counts it.
+    """
+    import keras  # noqa: F401  # imported once, for all that are forked
+
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed is no answer
+    questions = sys.stdin.buffer.raw
+    while select.select([questions], [], [], IDLE_SECONDS)[0] and (line := questions.readline()):
+        pid = os.fork()
+        if pid == 0:
+            _work(json.loads(line))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(answers, f"{code}\n".encode())
+
+
+def _work(question: dict) -> NoReturn:
+    code = 1
+    with contextlib.suppress(Exception):
+        signal.setitimer(signal.ITIMER_REAL, question["seconds"])
+        os.chdir(question["folder"])
+        main(*question["arguments"])
+        code = 0
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    if sys.argv[1:]:
+        main(*sys.argv[1:5])
+    else:
+        serve()

@@ -156,7 +156,9 @@ def compiled(
         )
 
 
-def expect_history(value: Any, name: str = "history", needs: Sequence[str] = ("loss",)) -> dict[str, list[float]]:
+def expect_history(
+    value: Any, name: str = "history", needs: Sequence[str] = ("loss",), *, at_least: int = 1
+) -> dict[str, list[float]]:
     """Make sure that a value is what `model.fit` returned.
 
     Args:
@@ -164,6 +166,7 @@ def expect_history(value: Any, name: str = "history", needs: Sequence[str] = ("l
         name: What it is called in the notebook.
         needs: The numbers that must have been recorded after each epoch: `"loss"`, `"accuracy"`, `"val_loss"`. The
             spellings that Keras gives to accuracy count as `"accuracy"`.
+        at_least: How many epochs it must tell of.
 
     Returns:
         Each name in `needs` with one finite float for each epoch.
@@ -184,7 +187,12 @@ def expect_history(value: Any, name: str = "history", needs: Sequence[str] = ("l
             there = listed(map(repr, recorded)) or "nothing"
             raise CheckError(f"{name}: expected '{need}' to be recorded after each epoch, found {there}")
         numbers_found = np.ravel(expect_array(list(recorded[key]), f"{name}.history['{key}']"))
-        fail_unless(numbers_found.size, f"{name}: expected at least one epoch, found none")
+        epochs = numbers_found.size
+        fail_unless(
+            epochs >= at_least,
+            f"{name}: expected at least {at_least if at_least > 1 else 'one'} epoch{'s' * (at_least > 1)}, "
+            f"found {epochs or 'none'}",
+        )
         found[need] = [float(number) for number in numbers_found]
     fail_unless(
         len({len(series) for series in found.values()}) <= 1, f"{name}: expected as many numbers of each kind as epochs"

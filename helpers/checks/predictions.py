@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -183,11 +184,17 @@ class Accuracy:
         )
 
 
-def above_chance(model: Any, dataset: Any, num_classes: int = 5, p: float = 0.001, name: str = "model") -> Accuracy:
+def above_chance(
+    model: Any, dataset: Any, num_classes: int = 5, p: float = 0.001, name: str = "model", *, at_least: float = 0.0
+) -> Accuracy:
     """Make sure that a model is right more often than guessing can explain.
 
     An exact one-sided binomial test: if each image were guessed with a chance of one in `num_classes`, how probable
     would so many right answers, or more, be?
+
+    A model that has learned nothing of use, say from shuffled labels, doesn't guess each image by itself: it answers
+    alike where images look alike. So its accuracy scatters more widely around chance than the test supposes. Where
+    right answers leave room for it, `at_least` draws the line higher (see docs/explanation/calibration.md).
 
     Args:
         model: The model; or its predictions for the dataset, `(n, num_classes)`, in the dataset's order.
@@ -196,6 +203,7 @@ def above_chance(model: Any, dataset: Any, num_classes: int = 5, p: float = 0.00
         num_classes: How many classes there are.
         p: The probability below which luck is ruled out.
         name: What the model is called in the notebook.
+        at_least: An accuracy that is asked for besides.
 
     Returns:
         The accuracy and what it was compared with; `print` shows it as a sentence.
@@ -231,10 +239,16 @@ def above_chance(model: Any, dataset: Any, num_classes: int = 5, p: float = 0.00
         p_value=float(stats.binomtest(correct, n, chance, alternative="greater").pvalue),
         p=p,
     )
-    measurements.note(measurements.Measurement(name, result.accuracy, chance, result.needed, n))
+    asked = max(needed, math.ceil(at_least * n - 1e-9)) / n
+    measurements.note(measurements.Measurement(name, result.accuracy, chance, asked, n))
     fail_unless(
         result.p_value < p,
         f"{name}: expected an accuracy that luck can't explain, found {result.accuracy:.3f} on {n} images that the "
         f"model has not seen; guessing gets {chance:.2f}, and at least {result.needed:.3f} is needed (p < {p})",
+    )
+    fail_unless(
+        result.accuracy >= at_least,
+        f"{name}: expected an accuracy of at least {at_least:.2f}, found {result.accuracy:.3f} on {n} images that the "
+        f"model has not seen; guessing gets {chance:.2f}",
     )
     return result

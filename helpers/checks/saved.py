@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -163,8 +165,60 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+class _FreshPython:
+    """A new Python that has imported Keras and run nothing, and forks a process of itself for each model."""
+
+    def __init__(self) -> None:
+        self.made_by = (os.getpid(), sys.executable)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(_FRESH_PROCESS)],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        atexit.register(self.close)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is still there, and belongs to this process and not to one that this was forked from."""
+        return self.made_by == (os.getpid(), sys.executable) and self._process.poll() is None
+
+    def run(self, arguments: Sequence[str], folder: str, seconds: float) -> int:
+        """As `new_python`, without the last line.
+
+        Raises:
+            OSError: It is gone.
+            subprocess.TimeoutExpired: It does not answer.
+        """
+        question = {"arguments": list(arguments), "folder": folder, "seconds": seconds}
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        if not select.select([self._process.stdout], [], [], 2 * seconds)[0]:  # its own start takes time, too
+            self.close()
+            raise subprocess.TimeoutExpired("a new Python", seconds)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise OSError("it ended")
+        return int(answer)
+
+    def close(self) -> None:
+        """End it."""
+        if self.made_by[0] == os.getpid():
+            self._process.stdin.close()
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+
+
+_fresh_python: _FreshPython | None = None
+
+
 def new_python(arguments: Sequence[str], folder: str, seconds: float) -> tuple[int, str]:
     """Run `fresh_process.py` in a new Python process.
+
+    On Linux one new Python, which has imported Keras and run nothing, is kept for some minutes, and each process is
+    forked from it: a notebook that saves three models doesn't wait three times for the import.
 
     Args:
         arguments: As its `main` takes them.
@@ -174,6 +228,11 @@ def new_python(arguments: Sequence[str], folder: str, seconds: float) -> tuple[i
     Returns:
         The exit code and the last line that the process wrote to stderr.
     """
+    if sys.platform == "linux":
+        global _fresh_python
+        if _fresh_python is None or not _fresh_python.usable:
+            _fresh_python = _FreshPython()
+        return _fresh_python.run(arguments, folder, seconds), ""
     done = subprocess.run(
         [sys.executable, "-I", str(_FRESH_PROCESS), *arguments],
         cwd=folder,
