@@ -55,7 +55,7 @@ c.LatePenalty.grace_minutes = 0  # minutes after the due date that cost nothing
 
 # Feedback shows what a test says, never the test; nothing that a student put out can act in a browser.
 c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
+    "autograder.feedback_cells.ShowMarks",
     "autograder.feedback_cells.HideTests",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]

@@ -744,8 +744,9 @@ def bank(
 
     What is known from an earlier run, and still holds, is not run again; so it may be stopped and started.
 
-    Examples: autograder bank 1 --mutants --exercise compile-and-fit
-    autograder bank 1 --seeds 5 --solutions
+    Example: autograder bank 1 --mutants --exercise compile-and-fit
+
+    Example: autograder bank 1 --seeds 5 --solutions
 
     Exit code 0: every verdict as it should be. 1: some are not; they are listed.
     """

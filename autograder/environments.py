@@ -72,6 +72,7 @@ COPY requirements.txt constraints.txt pyproject.toml ./
 COPY helpers helpers
 RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt .
 COPY . .
+RUN python -c "import pathlib, sys, start; start.configure(pathlib.Path(sys.prefix, 'etc'))"
 RUN useradd --create-home student && chown -R student /course
 USER student
 EXPOSE 8888

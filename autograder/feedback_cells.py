@@ -20,8 +20,8 @@ from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.preprocessors import NbGraderPreprocessor
-from nbgrader.utils import is_grade, is_locked
+from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
+from nbgrader.utils import is_grade, is_locked, is_solution
 
 from autograder.errors import CourseError
 from autograder.exporter import find_releases
@@ -29,6 +29,8 @@ from autograder.salvage import clean_text, is_picture
 
 #: What stands in the place of a test whose released version cannot be found.
 HIDDEN = "# This test is not shown."
+#: What is said at a written answer that nobody has graded yet.
+WAITS = "Not graded yet: a person reads this answer. Its points are not in the score above."
 #: Errors that a test raises to tell a student something; of any other only the first line is shown.
 _TELLING_ERRORS = ("AssertionError", "CheckError", "NotAttempted")
 _MAX_MESSAGE_LINES = 12
@@ -36,6 +38,20 @@ _MAX_MESSAGE = 1500
 _MAX_TEXT = 50_000
 _MAX_HTML = 200_000
 _MAX_OUTPUTS = 200
+
+
+class ShowMarks(GetGrades):
+    """Puts marks and comments into the page, and says of an answer without a mark that it waits for one.
+
+    nbgrader's page would show it as 0 points.
+    """
+
+    def _get_score(self, cell: NotebookNode, resources: ResourcesDict) -> None:
+        super()._get_score(cell, resources)
+        marks = cell.metadata.nbgrader
+        grade = self.gradebook.find_grade(marks.grade_id, self.notebook_id, self.assignment_id, self.student_id)
+        if is_solution(cell) and grade.auto_score is None and grade.manual_score is None:
+            marks["comment"] = "\n\n".join(filter(None, [marks.get("comment"), WAITS]))
 
 
 class HideTests(NbGraderPreprocessor):

@@ -100,8 +100,9 @@ def data_folder(directory: str | os.PathLike[str] | None = None) -> Path:
         folder = _draw_standin()
     if is_standin(folder):
         print(
-            f"Note: the images in {folder} are a stand-in, drawn by code. "
-            f"For the real ones run `autograder data`, or set {DATA_VARIABLE} to the folder that holds {FOLDER_NAME}.",
+            f"Note: the images in {folder} are a stand-in, drawn by code. Everything works with them. "
+            f"If you were given the real ones, put their folder {FOLDER_NAME} into a folder data beside your notebooks "
+            f"or above, or set {DATA_VARIABLE} to where it is. (Teachers get them with `autograder data`.)",
             flush=True,
         )
     return folder
@@ -125,10 +126,9 @@ def find_data(directory: str | os.PathLike[str] | None = None) -> Path | None:
     if named := os.environ.get(DATA_VARIABLE):
         return _folder_in(Path(named), f"the environment variable {DATA_VARIABLE}")
     here = Path.cwd()
-    for parent in (here, *here.parents):
-        if (folder := parent / "data" / FOLDER_NAME).is_dir():
-            return folder
-    return None
+    found = [folder for parent in (here, *here.parents) if (folder := parent / "data" / FOLDER_NAME).is_dir()]
+    # A stand-in that was drawn here must not hide the real images that were put into a folder above later.
+    return next((folder for folder in found if not is_standin(folder)), next(iter(found), None))
 
 
 def find_holdout() -> Path:

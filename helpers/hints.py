@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -28,9 +29,9 @@ class HintError(LookupError):
 
 
 def hint(exercise: str, *, start_again: bool = False) -> None:
-    """Print the next hint for an exercise.
+    """Show the next hint for an exercise.
 
-    The first call prints the gentlest hint, each further call the next one. After the last, it is printed again.
+    The first call shows the gentlest hint, each further call the next one. After the last, it is shown again.
 
     Args:
         exercise: The id of the exercise, as its heading gives it: `"compile-and-fit"`.
@@ -49,7 +50,18 @@ def hint(exercise: str, *, start_again: bool = False) -> None:
         after = f'There is more: run helpers.hint("{exercise}") again.'
     else:
         after = "That was the last hint for this exercise."
-    print(f"Hint {number + 1} of {len(hints)} for {exercise}\n\n{hints[number]}\n\n{after}")
+    _tell(f"Hint {number + 1} of {len(hints)} for {exercise}", hints[number], after)
+
+
+def _tell(title: str, text: str, after: str) -> None:
+    """Show a hint as the Markdown that it is where a notebook can, and print it elsewhere."""
+    plain = f"{title}\n\n{text}\n\n{after}"
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if hasattr(shell, "kernel"):
+        marked = f"**{title}**\n\n{text}\n\n*{after}*"
+        shell.display_pub.publish({"text/plain": plain, "text/markdown": marked})
+    else:
+        print(plain)
 
 
 @cache

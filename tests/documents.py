@@ -29,8 +29,7 @@ BY_HAND = re.compile(r"<!-- by hand: (.+?) -->", re.DOTALL)
 #: What a fence may hold besides commands.
 OTHER = ("python", "text", "markdown", "json", "yaml", "{toctree}", "{code-block}")
 #: Programs from elsewhere, of which only the name is looked at.
-FOREIGN = ("git", "docker", "conda", "cd", "sudo", "apt-get", "systemctl", "rsync", "crontab")
-FOREIGN += ("nbgrader",)
+FOREIGN = ("git", "docker", "conda", "cd", "cp", "mkdir", "chmod", "sudo", "pg_dump", "pg_restore")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,9 @@ def steps(path: Path) -> Iterator[Step]:
             kind = token.info.split()[0] if token.info else ""
             if kind in ("bash", "sh"):
                 joined = token.content.replace("\\\n", " ")
-                for command in filter(None, (without_comment(one) for one in joined.splitlines())):
+                script = re.search(r"^(case|for|if|while) ", joined, re.MULTILINE)
+                lines = [joined] if script else joined.splitlines()
+                for command in filter(None, map(without_comment, lines)):
                     yield Step(page, line, command, reason=reason)
             elif kind == "console":
                 for command, shows in prompts(token.content):
@@ -97,7 +98,7 @@ def steps(path: Path) -> Iterator[Step]:
 
 def without_comment(line: str) -> str:
     """A line of a script without the comment at its end."""
-    return re.sub(r"(^|\s)#.*$", "", line).strip()
+    return re.sub(r"(^|\s)#.*$", "", line, flags=re.MULTILINE).strip()
 
 
 def prompts(text: str) -> Iterator[tuple[str, str]]:
@@ -141,6 +142,10 @@ def problem_with(command: str, *, whole: bool = True) -> str:
     if program in ("pytest", "jupyter"):
         paths = [word for word in rest if "/" in word and not word.startswith("-")]
         return next((f"there is no {path}" for path in paths if not (REPOSITORY / path).exists()), "")
+    if program == "nbgrader":
+        from nbgrader.apps.nbgraderapp import NbGraderApp
+
+        return "" if rest[0] in NbGraderApp.subcommands else f"nbgrader has no command {rest[0]}"
     if program == "dask":
         module = importlib.import_module(f"distributed.cli.dask_{rest[0]}")
         known = {option for parameter in module.main.params for option in parameter.opts}
@@ -154,7 +159,9 @@ def problem_with_arguments(words: list[str], *, whole: bool = True) -> str:
     """Why `autograder` would not take these arguments; empty if it would. Words in capitals stand for something."""
     group = typer.main.get_command(app)
     words = [word for word in words if word != "--verbose"]
-    if not words or words[0] in ("COMMAND", "VERB", "--help", "--install-completion", "--show-completion"):
+    if not words or words[0] in ("COMMAND", "VERB", "--help"):
+        return ""
+    if words[0] in [option for parameter in group.params for option in parameter.opts]:
         return ""
     if words[0] not in group.commands:
         return f"there is no command {words[0]}"

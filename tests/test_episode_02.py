@@ -19,12 +19,14 @@ from episode_run import (
     assert_release_is_clean,
     assert_rubrics_add_up,
     code_cells,
+    given_cell,
     grade_id,
     marked_cells,
     notebooks_of,
     starters_of,
 )
 
+import helpers
 from helpers import checks, leaky_split
 
 NAME = "02-image-data"
@@ -118,6 +120,13 @@ def test_the_leak_lifts_the_accuracy_and_without_it_there_is_little_left(solved)
     assert values["leaky_accuracy"] > values["honest_accuracy"] + 0.15
     assert values["right"][values["leaked"]].all()
     assert values["right"][~values["leaked"]].mean() < values["leaky_accuracy"] - 0.15
+
+
+@pytest.mark.parametrize("words", ["filled(brightest, class_colours)", "filled(leaks)"])
+def test_cells_that_need_an_answer_say_so_kindly_while_it_is_a_blank(notebooks, words, capsys):
+    names = {"helpers": helpers, "brightest": ..., "class_colours": ..., "leaks": ...}
+    exec(given_cell(notebooks[1], words), names)
+    assert capsys.readouterr().out.startswith("Nothing to show yet.")
 
 
 @pytest.mark.parametrize("exercise", TESTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jupytext
 import pytest
 
@@ -100,3 +102,16 @@ def test_every_exercise_of_every_episode_has_at_least_two_hints(repository):
             about = cell.metadata.get("nbgrader", {})
             if about.get("solution"):
                 assert len(all_hints().get(about["grade_id"], [])) >= 2, f"{path.name}: {about['grade_id']}"
+
+
+def test_in_a_notebook_a_hint_is_shown_as_the_markdown_that_it_is(monkeypatch, capsys):
+    import IPython
+
+    shown = []
+    kernel = SimpleNamespace(kernel=object(), display_pub=SimpleNamespace(publish=shown.append))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: kernel)
+    hint("show-nine-images")
+    [content] = shown
+    assert content["text/plain"].startswith("Hint 1 of 3 for show-nine-images\n\nThe inner loop")
+    assert content["text/markdown"].startswith("**Hint 1 of 3 for show-nine-images**\n\nThe inner loop")
+    assert capsys.readouterr().out == ""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jupyter_browser import picture
 
 from autograder.grade import Mark, StudentResult
 from autograder.likeness import Pair
@@ -133,33 +134,76 @@ def test_grading_without_the_sandbox_is_told(tmp_path, page):
     assert "without the sandbox" in write_report(tmp_path / "r.html", "01", a_class(), sandbox=False).read_text()
 
 
-@pytest.mark.slow
-def test_it_opens_from_disk_without_a_network_and_axe_finds_nothing_serious(page, needs_chromium):
-    from axe_playwright_python.sync_playwright import Axe
+@pytest.fixture(scope="module")
+def browser(needs_chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=needs_chromium, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            for width in (390, 1280):
-                context = browser.new_context(
-                    offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
-                )
-                tab = context.new_page()
-                asked, complaints = [], []
-                tab.on("request", lambda request, asked=asked: asked.append(request.url))
-                tab.on("console", lambda message, complaints=complaints: complaints.append(message.text))
-                tab.goto(page.as_uri())
-                found = Axe().run(tab).response["violations"]
-                serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
-                assert serious == [], (scheme, width, found)
-                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-                assert complaints == []
-                assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
-                    "no sideways scrolling"
-                )
-                for _ in range(4):  # the keyboard reaches the links and the tables
-                    tab.keyboard.press("Tab")
-                assert tab.evaluate("document.activeElement.tagName") != "BODY"
-                context.close()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser, page):
+    """Open the report from disk, where whatever it asks the network for is refused and written down."""
+    contexts, asked, complaints = [], [], []
+
+    def open_it(width: int = 1280, scheme: str = "light"):
+        context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 900})
+        contexts.append(context)
+        context.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
+        tab = context.new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(page.as_uri())
+        return tab
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert asked and complaints == []
+    assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}, "one file, and nothing else"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_opens_from_disk_without_a_network_and_axe_finds_nothing_serious(open_page, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab = open_page(width, scheme)
+    picture(tab, f"report-{scheme}-{width}", full_page=True)
+    found = Axe().run(tab).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == [], found
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "no sideways scrolling"
+    assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+
+
+def test_the_keyboard_alone_reaches_every_part_and_shows_where_it_is(open_page):
+    tab = open_page(390)  # where the tables are wider than the screen
+    wanted = tab.locator("a[href], [tabindex='0']").count()
+    reached = []
+    for _ in range(wanted):
+        tab.keyboard.press("Tab")
+        name, seen = tab.evaluate(
+            """() => {
+                const one = document.activeElement, style = getComputedStyle(one);
+                const visible = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+                return [one.getAttribute('href') ?? one.getAttribute('aria-label'), visible];
+            }"""
+        )
+        assert seen, f"{name} has the focus, and one can't see it"
+        reached.append(name)
+    assert len(set(reached)) == wanted and "Table of marks" in reached
+    tab.locator("nav a").last.focus()
+    tab.keyboard.press("Enter")
+    target = reached[tab.locator("nav a").count() - 1]
+    tab.wait_for_function("id => document.querySelector(id).getBoundingClientRect().top < innerHeight", arg=target)
+    tab.get_by_role("region", name="Table of marks").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function(
+        "() => { const table = document.activeElement;"
+        " return table.scrollWidth <= table.clientWidth || table.scrollLeft > 0; }"
+    )

@@ -114,7 +114,7 @@ def test_every_picture_has_a_text_in_its_place(pages):
 def test_the_reference_has_every_command_option_helper_and_check(site, pages):
     text = pages[site / "reference" / "commands.html"].get_text()
     for name, command in command_group().commands.items():
-        assert f"autograder {name}" in text
+        assert f"Example:\nautograder {name}" in re.sub(r"\n+", "\n", text), name
         for parameter in command.params:
             assert all(option in text for option in parameter.opts if option.startswith("-")), (name, parameter.name)
     text = pages[site / "reference" / "helpers.html"].get_text()

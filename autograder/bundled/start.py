@@ -15,8 +15,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE / ".venv"
 READY = ENVIRONMENT / "ready.txt"
-# Menus of the instructor's side of nbgrader; students need 'Validate' alone.
-HIDDEN = ("formgrader", "course-list", "create-assignment", "assignment-list")
+# The instructor's side of nbgrader, of which students need 'Validate' alone; and the question whether to fetch news.
+HIDDEN = (
+    *(
+        f"@jupyter/nbgrader:{name}"
+        for name in ("formgrader", "course-list", "create-assignment", "assignment-list", "menu")
+    ),
+    "@jupyterlab/apputils-extension:announcements",
+)
+OFF = ("formgrader", "course_list", "assignment_list")
 
 
 def program(name):
@@ -27,7 +34,8 @@ def program(name):
 
 def wanted():
     """What the environment has to hold, in short."""
-    files = [HERE / "requirements.txt", HERE / "constraints.txt", *sorted((HERE / "helpers").rglob("*.py"))]
+    files = [HERE / name for name in ("start.py", "requirements.txt", "constraints.txt")]
+    files += sorted((HERE / "helpers").rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -41,10 +49,26 @@ def install():
         venv.create(ENVIRONMENT, with_pip=True)
     pip = [program("python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "-c", "constraints.txt", "-r", "requirements.txt", "."], cwd=HERE, check=True)
-    settings = ENVIRONMENT / "etc" / "jupyter" / "labconfig" / "page_config.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"disabledExtensions": {f"@jupyter/nbgrader:{name}": True for name in HIDDEN}}))
+    configure(ENVIRONMENT / "etc")
     READY.write_text(wanted())
+
+
+def configure(folder):
+    """Write the settings of JupyterLab and its kernels for students."""
+    settings = {
+        "jupyter/labconfig/page_config.json": {"disabledExtensions": dict.fromkeys(HIDDEN, True)},
+        "jupyter/jupyter_server_config.json": {
+            "ServerApp": {"jpserver_extensions": {f"nbgrader.server_extensions.{name}": False for name in OFF}}
+        },
+        # Validate gives a cell as long as the grader does, in place of 30 seconds.
+        "jupyter/nbgrader_config.json": {"Execute": {"timeout": 300}},
+        # Errors that a cell too early brings are followed by a line in plain words.
+        "ipython/ipython_kernel_config.json": {"InteractiveShellApp": {"extensions": ["helpers.explain"]}},
+    }
+    for name, content in settings.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2))
 
 
 def main():
@@ -62,7 +86,9 @@ def main():
             "are 2 GB free? Start again: it goes on where it was."
         )
     first = sorted((HERE / "notebooks").glob("*/*.ipynb"))[0]
-    lab = [program("python"), "-m", "jupyterlab", str(first.relative_to(HERE)), *sys.argv[1:]]
+    # Given the file alone, JupyterLab would show the folder that it stands in and nothing above it.
+    place = [f"--ServerApp.root_dir={HERE}", f"--LabApp.default_url=/lab/tree/{first.relative_to(HERE).as_posix()}"]
+    lab = [program("python"), "-m", "jupyterlab", *place, *sys.argv[1:]]
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(subprocess.run(lab, cwd=HERE, check=False).returncode)
 

@@ -17,7 +17,7 @@ class CheckError(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         # IPython shows these lines in place of the whole path through this module, which tells a learner nothing.
-        return [f"{type(self).__name__}: {self}"]
+        return [str(self)]
 
 
 class NotAttempted(CheckError):
