@@ -308,7 +308,8 @@ class Grading:
                 self._tasks(look, recorder),
                 lambda task: submit(pool, store, task),
                 in_flight=pool.in_flight,
-                batch=max(1, min(LARGEST_BATCH, len(look.changed) // LARGEST_BATCH)),
+                # A batch of more than what is in flight would let the workers run dry while it is recorded.
+                batch=max(1, min(LARGEST_BATCH, pool.in_flight, len(look.changed) // LARGEST_BATCH)),
                 known=lambda task: self._known(store, task),
                 key=lambda task: task.sanitised.job.key,
                 lost=pool.lost,
