@@ -430,12 +430,12 @@ def read_images_ahead() -> None:
     What cannot be read here is left to the test that needs it, which says why.
     """
     from helpers.checks import images
-    from helpers.data import find_data
+    from helpers.data import SPLITS, find_data
 
     read: list[tuple[str, Any, Any]] = []
     with contextlib.suppress(Exception):
         if (place := find_data()) is not None:
-            read.append(("_read_splits", place, lambda: images._read_splits(place)))
+            read.append(("_read_splits", place, lambda: {name: images._read_splits(place)[name] for name in SPLITS}))
     with contextlib.suppress(Exception):
         folder = images.find_holdout_folder()
         read.append(("_read_folder", folder, lambda: {"all": images._read_folder(folder)}))
