@@ -557,11 +557,13 @@ def is_ready(episode: Episode, config: Config) -> bool:
 
 
 def make_ready(episode: Episode, config: Config) -> None:
-    """Build an episode and tell the gradebook about it.
+    """Build an episode and tell the gradebook about it, unless both were done and nothing has changed since.
 
     Raises:
         CourseError: The text or a cell in it is not as nbgrader needs it.
     """
+    if is_ready(episode, config):
+        return
     from autograder.build import build, register_assignment
 
     build(episode)
