@@ -35,6 +35,7 @@ from autograder.runlog import event
 MANIFEST = "MANIFEST.json"
 VERSION = 1
 GRADEBOOK = "gradebook.db"
+LOGS = "logs"  # restored where there is none; a log goes on
 #: What is kept, in this order. What grading remembers comes before the gradebook: were a class graded meanwhile, the
 #: next run would record some marks once more, and never take one for recorded that is not.
 PARTS = (
@@ -46,7 +47,7 @@ PARTS = (
     "course",
     "source",
     "release",
-    "logs",
+    LOGS,
     CONFIG_NAME,
     EXTENSIONS,
 )
@@ -141,7 +142,8 @@ def copy_gradebook(source: Path, target: Path) -> None:
     """
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30)) as old,
+            # Not read-only: what a crash left unfinished beside it has to be undone first.
+            contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, timeout=30)) as old,
             contextlib.closing(sqlite3.connect(target)) as new,
         ):
             old.backup(new)
@@ -339,7 +341,7 @@ def restore(root: Path, archive: Path, *, force: bool = False) -> tuple[int, Pat
         unpacked = Path(scratch, "new")
         unpacked.mkdir(mode=0o700)
         count = check(archive, unpacked)
-        parts = [part for part in PARTS if (unpacked / part).exists()]
+        parts = [part for part in PARTS if (unpacked / part).exists() and not (part == LOGS and (root / LOGS).exists())]
         if GRADEBOOK in parts:
             copy_gradebook(unpacked / GRADEBOOK, Path(scratch, "trial.db"))
         lost = next((name for part in parts for name in _differing(root, unpacked, part)), None)
@@ -370,8 +372,23 @@ def _differing(root: Path, unpacked: Path, part: str) -> Iterator[str]:
         if path.name == ".gitkeep" and path.stat().st_size == 0:
             continue
         new = unpacked / name
-        if path.is_symlink() or not new.is_file() or path.read_bytes() != new.read_bytes():
+        if path.is_symlink() or not new.is_file() or not _alike(path, new):
             yield name.as_posix()
+
+
+def _alike(one: Path, other: Path) -> bool:
+    if one.read_bytes() == other.read_bytes():
+        return True
+    # A copy of a database may hold the same in another order of pages.
+    try:
+        return one.name == GRADEBOOK and _dump(one) == _dump(other)
+    except sqlite3.Error:
+        return False
+
+
+def _dump(path: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as database:
+        return list(database.iterdump())
 
 
 def _swap(root: Path, unpacked: Path, aside: Path, parts: list[str]) -> None:

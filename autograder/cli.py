@@ -937,6 +937,8 @@ def main() -> None:
     """Run the command line; an error that a user can mend is printed as one message."""
     arguments = sys.argv[1:]
     verbose = "--verbose" in arguments
+    # jsonschema, which nbformat loads, would compile grammars of addresses that no notebook is asked for: 1.4 s.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # nbgrader's own queries set these off in great number; none of them is a fault that a user could mend.
     warnings.filterwarnings("ignore", message="Object of type <Submitted")
     try:

@@ -79,7 +79,7 @@ class GradedNotebook:
         attempts: How often it was run: 1, or 2 if the grader failed the first time.
         seconds: Wall time of everything.
         phases: Seconds by phase, of all attempts together: 'start' (the kernels), 'run' (the student's cells),
-            'collect' (copies of the student's values) and 'judge' (the test cells).
+            'collect' (copies of the student's values) and 'judge' (the test cells). No second counts to two of them.
     """
 
     notebook: NotebookNode
@@ -123,9 +123,8 @@ class GradingClient(StudentClient):
     async def _start(self) -> None:
         """Start a kernel whose random numbers are the same every time."""
         await super()._start()
-        began = time.monotonic()
-        await self.run_hidden(seeding_code(self.judge.limits.seed), timeout=60)
-        self.phases["start"] += time.monotonic() - began
+        with self.phase("start"):
+            await self.run_hidden(seeding_code(self.judge.limits.seed), timeout=60)
 
     async def judge_cell(self, cell: NotebookNode, index: int) -> None:
         """Judge one test cell and write the outcome into it.
@@ -157,24 +156,20 @@ class GradingClient(StudentClient):
             raise GraderFailed(f"the test cell is not plain Python: {error}") from None
         bundle = _empty_bundle(question.nonce)
         if question.names or question.files:
-            began = time.monotonic()
             try:
-                bundle = await self.collect(question)
+                with self.phase("collect"):
+                    bundle = await self.collect(question)
             except ValuesUnreadable as error:
                 return Answer("failed", ename="ValuesUnreadable", message=f"Your values could not be read: {error}.")
-            finally:
-                self.phases["collect"] += time.monotonic() - began
-        began = time.monotonic()
         try:
-            if not self._sitting:
-                await asyncio.to_thread(self.judge.begin)
-                self._sitting = True
-            return await asyncio.to_thread(self.judge.ask, question, bundle)
+            with self.phase("judge"):
+                if not self._sitting:
+                    await asyncio.to_thread(self.judge.begin)
+                    self._sitting = True
+                return await asyncio.to_thread(self.judge.ask, question, bundle)
         except GraderFailed:
             self._sitting = False
             raise
-        finally:
-            self.phases["judge"] += time.monotonic() - began
 
     async def collect(self, question: Question) -> bytes:
         """Copies of the values that a test cell reads, as bytes that nobody has looked into yet.

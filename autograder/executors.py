@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autograder.engine import GradedNotebook
     from autograder.judge import JudgeLimits
     from autograder.limits import Limits
+    from autograder.zygote import Zygotes
 
 #: Memory that one pair of kernels may well need beside what all share, and that the rest of the machine should keep.
 GIB_OF_WORKER, GIB_TO_SPARE = 1.5, 1.0
@@ -144,7 +145,7 @@ def _beside(job: Job) -> Iterator[Path | None]:
 
 
 class Workers:
-    """Workers by thread: each thread that asks has its own, which stays until all are closed.
+    """Workers by thread: each thread that asks has its own, which stays until all are closed. They share their zygotes.
 
     Args:
         images: What they see.
@@ -154,6 +155,7 @@ class Workers:
     def __init__(self, images: CourseImages, hidden: tuple[Path, ...] = ()) -> None:
         self.images, self.hidden = images, hidden
         self._mine = threading.local()
+        self._zygotes: Zygotes | None = None
         self._all: list[Grades] = []
         self._lock = threading.Lock()
         self.closed = False
@@ -186,7 +188,11 @@ class Workers:
             return mine.worker
         if getattr(mine, "worker", None) is not None:
             mine.worker.close()
-        mine.worker, mine.keras = make_worker(self.images, self.hidden, keras=keras, **options), keras
+        with self._lock:
+            if self._zygotes is None:
+                self._zygotes = make_zygotes()
+        mine.worker = make_worker(self.images, self.hidden, keras=keras, zygotes=self._zygotes, **options)
+        mine.keras = keras
         with self._lock:
             self._all.append(mine.worker)
         if self.closed:
@@ -198,8 +204,18 @@ class Workers:
         self.closed = True
         with self._lock:
             workers, self._all = self._all, []
+            zygotes = self._zygotes
+        if zygotes is not None:
+            zygotes.close()
         for worker in workers:
             worker.close()
+
+
+def make_zygotes() -> Zygotes:
+    """What all workers of this process have their kernels from."""
+    from autograder.zygote import Zygotes
+
+    return Zygotes()
 
 
 def needs_keras(notebook: str) -> bool:

@@ -204,6 +204,7 @@ class Grading:
     share_identical: bool = False
     pool: LazyPool | None = None
     _config: Config | None = field(default=None, repr=False)
+    _warm: bool = field(default=False, init=False, repr=False)
 
     def __iter__(self) -> Iterator[StudentResult]:
         """Grade the class; a submission that cannot be graded is a result like any other.
@@ -281,7 +282,7 @@ class Grading:
         if entry.stamp != stamp or entry.again:
             return False
         if entry.problem:
-            return True
+            return entry.student in book.due
         try:
             status = self.episode.autograded(entry.student).stat()
         except OSError:
@@ -293,6 +294,17 @@ class Grading:
         )
 
     # --- what has to be graded ---------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Let kernels start for everybody, before it is known who has changed; nobody waits for them."""
+        if self.pool is not None and self.episode.release.is_file():
+            root = self.episode.root
+            self._warm_up(self.pool.get(CourseImages.find(root), images_digest(root)), len(self.students))
+
+    def _warm_up(self, pool: Pool, submissions: int) -> None:
+        notebook = self.episode.release.read_text(encoding="utf-8")
+        pool.warm_up(submissions, notebook, likely_options(self.config, sandbox=self.sandbox))
+        self._warm = True
 
     def _grade(self, look: Look) -> Iterator[StudentResult]:
         from autograder.executors import LazyPool
@@ -309,9 +321,8 @@ class Grading:
             pool = lazy.get(CourseImages.find(root), images)
             # Kernels start while nbgrader is loaded: each takes some seconds.
             new = sum(self.force or not store.has(look.kept.get(student, "-")) for student in look.changed)
-            if new:
-                notebook = self.episode.release.read_text(encoding="utf-8")
-                pool.warm_up(new, notebook, likely_options(self.config, sandbox=self.sandbox))
+            if new and not self._warm:
+                self._warm_up(pool, new)
             from autograder.recording import Recorder
 
             recorder = stack.enter_context(
@@ -328,7 +339,8 @@ class Grading:
                 self._tasks(look, recorder),
                 lambda task: submit(pool, store, task),
                 in_flight=pool.in_flight,
-                batch=max(1, min(LARGEST_BATCH, len(look.changed) // LARGEST_BATCH)),
+                # A batch of more than what is in flight would let the workers run dry while it is recorded.
+                batch=max(1, min(LARGEST_BATCH, pool.in_flight, len(look.changed) // LARGEST_BATCH)),
                 known=lambda task: self._known(store, task),
                 key=lambda task: task.sanitised.job.key,
                 lost=pool.lost,
@@ -377,6 +389,7 @@ class Grading:
                 store.put(one.found)
         ledger.add(Entry(one.item.student) for one in batch)
         written = {each.student: each for each in recorder.record([(one.item.student, one.found) for one in graded])}
+        recorder.enter([one.item.student for one in batch if isinstance(one.found, Task) and one.item.final])
         book = read_class(self._url, self.episode.name, list(written))
         entries, results = [], []
         for one in batch:
@@ -559,14 +572,25 @@ def prepare(
                 f"submitted/{student}/{episode.name}/.{guess}"
             )
     chosen = [student for student in handed_in if not students or student in students]
-    make_ready(episode, config)
-    settle(episode, config)
     grading = Grading(episode, chosen, force, sandbox, share_identical, pool, config)
+    if not is_ready(episode, config):
+        # What was graded before was another text or other programs, most likely: kernels start meanwhile.
+        grading.warm_up()
+        make_ready(episode, config)
+    settle(episode, config)
     if sandbox and grading.look().changed:
         from autograder.sandbox import require_sandbox
 
         require_sandbox()
     return grading
+
+
+def is_ready(episode: Episode, config: Config) -> bool:
+    """Whether an episode was built and the gradebook knows it, and nothing has changed since."""
+    with contextlib.suppress(OSError, ValueError):
+        if knows(database_url(config, episode.root), episode.name):
+            return bool(json.loads(_built_note(episode).read_text()) == _built_stamp(episode, config))
+    return False
 
 
 def make_ready(episode: Episode, config: Config) -> None:
@@ -575,16 +599,17 @@ def make_ready(episode: Episode, config: Config) -> None:
     Raises:
         CourseError: The text or a cell in it is not as nbgrader needs it.
     """
-    note = episode.root / FOLDER / "built" / f"{episode.name}.json"
-    with contextlib.suppress(OSError, ValueError):
-        known = knows(database_url(config, episode.root), episode.name)
-        if known and json.loads(note.read_text()) == _built_stamp(episode, config):
-            return
+    if is_ready(episode, config):
+        return
     from autograder.build import build, register_assignment
 
     build(episode)
     register_assignment(episode)
-    write_whole(note, json.dumps(_built_stamp(episode, config)).encode())
+    write_whole(_built_note(episode), json.dumps(_built_stamp(episode, config)).encode())
+
+
+def _built_note(episode: Episode) -> Path:
+    return episode.root / FOLDER / "built" / f"{episode.name}.json"
 
 
 def _built_stamp(episode: Episode, config: Config) -> str:

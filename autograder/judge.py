@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from autograder.crossing import Bounds, file_names, free_names, plain_text
 from autograder.images import CourseImages
@@ -29,6 +29,9 @@ from autograder.judge_process import FRAME, KEY_BYTES, MAC_BYTES, MOST_HEADER, p
 from autograder.limits import Limits
 from autograder.sandbox import LAUNCHER, Sandbox
 from helpers.measurements import MOST, Measurement
+
+if TYPE_CHECKING:
+    from autograder.zygote import ForkedJudge
 
 # Modules that the judge imports before it forks its first sitting, so that no notebook waits for them.
 LIGHT_MODULES: tuple[str, ...] = ()
@@ -132,6 +135,8 @@ class Judge:
         limits: Its limits.
         cwd: Where it may make its work folders; a temporary folder if None.
         launch: Starts a command line; `subprocess.Popen` fits.
+        fork: Forks a judge from a warm process, when the first question comes and not before; where it returns None,
+            the command line is started.
 
     Example:
         >>> with Judge() as judge:  # doctest: +SKIP
@@ -147,18 +152,19 @@ class Judge:
         limits: JudgeLimits | None = None,
         cwd: Path | None = None,
         launch: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+        fork: Callable[[], ForkedJudge | None] | None = None,
     ) -> None:
         self.command = command or (lambda argv: argv)
         self.environment = environment if environment is not None else bare_environment()
         self.modules = tuple(modules)
         self.limits = limits or JudgeLimits()
         self.cwd = cwd
-        self.launch = launch
-        self.idle_since = 0.0  # kept by whoever lends judges
-        self._process: subprocess.Popen[bytes] | None = None
+        self.launch, self.fork = launch, fork
+        self._process: subprocess.Popen[bytes] | ForkedJudge | None = None
         self._lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self.start()
+        if fork is None:
+            self.start()
 
     def __enter__(self) -> Self:
         return self
@@ -174,24 +180,19 @@ class Judge:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process and return without waiting for it."""
+        """Start the process and return without waiting for it.
+
+        Raises:
+            GraderFailed: It could not be forked.
+        """
+        forked = self.fork() if self.fork is not None else None
         self._key = secrets.token_bytes(KEY_BYTES)
         self._ready = False
         self._nonce = secrets.token_hex(16)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
-        if self.cwd is None:
+        if self.cwd is None and forked is None:
             self._folder = tempfile.TemporaryDirectory(prefix="judge-")
-        argv = [sys.executable, "-I", "-m", "autograder.judge_process"]
-        self._process = LAUNCHER.submit(
-            self.launch,
-            self.command(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            cwd=self.cwd or self._folder.name,
-            env=self.environment,
-            start_new_session=True,
-        ).result()
+        self._process = forked or self._start_command()
         assert self._process.stdin is not None and self._process.stdout is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -199,10 +200,24 @@ class Judge:
         frame = pack({"modules": self.modules, "nonce": self._nonce})
         self._unsent = self._key + frame
 
+    def _start_command(self) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-I", "-m", "autograder.judge_process"]
+        return LAUNCHER.submit(
+            self.launch,
+            self.command(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=self.cwd or (self._folder.name if self._folder else None),
+            env=self.environment,
+            start_new_session=True,
+        ).result()
+
     def restart(self) -> None:
-        """Replace the process by a fresh one."""
+        """Replace the process by a fresh one; a forked one when it is needed."""
         self.close()
-        self.start()
+        if self.fork is None:
+            self.start()
 
     def close(self) -> None:
         """Kill the process and all that it started. May be called twice."""
@@ -370,6 +385,21 @@ def bare_environment() -> dict[str, str]:
     return {"HOME": "/nonexistent", **{name: os.environ[name] for name in kept if name in os.environ}}
 
 
+def judge_policy(images: CourseImages, limits: JudgeLimits) -> Sandbox:
+    """The sandbox of a judge: it alone sees the held-out images."""
+    return Sandbox(
+        limits=Limits(
+            memory_bytes=limits.memory_bytes,
+            cpu_seconds=24 * 3600,  # one judge may serve a whole class; a test has a limit in wall time
+            file_bytes=max(limits.bounds.value_bytes, 256 << 20),
+            work_bytes=1 << 30,
+        ),
+        data=images.data,
+        holdout=images.holdout,
+        packages=("autograder", "helpers"),
+    )
+
+
 def open_judge(*, sandbox: bool = True, images: CourseImages | None = None, **options: Any) -> Judge:
     """Start a judge.
 
@@ -384,18 +414,7 @@ def open_judge(*, sandbox: bool = True, images: CourseImages | None = None, **op
     images = images or CourseImages.find()
     limits: JudgeLimits = options.setdefault("limits", JudgeLimits())
     if sandbox:
-        policy = Sandbox(
-            limits=Limits(
-                memory_bytes=limits.memory_bytes,
-                cpu_seconds=24 * 3600,  # one judge may serve a whole class; a test has a limit in wall time
-                file_bytes=max(limits.bounds.value_bytes, 256 << 20),
-                work_bytes=1 << 30,
-            ),
-            data=images.data,
-            holdout=images.holdout,
-            packages=("autograder", "helpers"),
-        )
-        return Judge(command=policy.command, **options)
+        return Judge(command=judge_policy(images, limits).command, **options)
     environment = bare_environment()
     if images.data is not None:
         environment["CNN_COURSE_DATA"] = str(images.data.parent)

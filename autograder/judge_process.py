@@ -1,6 +1,7 @@
 """The judge: a process that runs test cells, hidden tests included, and never a student's code.
 
-Started by `judge.Judge` as `python -I -m autograder.judge_process`, in a sandbox of its own. Two processes work here:
+Forked from a zygote for judges (`inside/zygote.py`) that has imported everything, or started by `judge.Judge` as
+`python -I -m autograder.judge_process`; in a sandbox of its own either way. Two processes work here:
 
 - the *keeper* holds the pipe to the grader and the key that signs every answer. It imports what test cells need and
   never runs a test cell or reads a student's value;
@@ -35,6 +36,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -192,9 +194,21 @@ class Keeper:
                 kill(pid, signal.SIGKILL)
         if not ended:
             os.waitpid(pid, 0)
+        if os.getpid() == 1:
+            _end_all_others()
+        if not ended:
             return "stopped by the grader"
         code = os.waitstatus_to_exitcode(status)
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _end_all_others() -> None:
+    """Kill and bury every other process, where this is the first one of its PID namespace."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 # --- the sitting ----------------------------------------------------------------------------------------------------
@@ -424,12 +438,12 @@ def read_images_ahead() -> None:
     What cannot be read here is left to the test that needs it, which says why.
     """
     from helpers.checks import images
-    from helpers.data import find_data
+    from helpers.data import SPLITS, find_data
 
     read: list[tuple[str, Any, Any]] = []
     with contextlib.suppress(Exception):
         if (place := find_data()) is not None:
-            read.append(("_read_splits", place, lambda: images._read_splits(place)))
+            read.append(("_read_splits", place, lambda: {name: images._read_splits(place)[name] for name in SPLITS}))
     with contextlib.suppress(Exception):
         folder = images.find_holdout_folder()
         read.append(("_read_folder", folder, lambda: {"all": images._read_folder(folder)}))
@@ -471,30 +485,47 @@ def _in_another_process(reading: Any) -> dict[str, tuple[Any, Any]] | None:
             return {name: (found[f"{name}/0"], found[f"{name}/1"]) for name in names}
 
 
-def main() -> NoReturn:
-    """Take over the pipes, read the key, import what test cells need, and serve."""
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)  # no sitting may look into the keeper's memory
-    questions, answers = os.fdopen(_private(0), "rb"), os.fdopen(_private(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1):
-        os.dup2(nowhere, descriptor)
-    key = _read(questions, KEY_BYTES)
-    start, _ = _read_frame(questions)
+_PREPARED: set[str] = set()
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Import what test cells need, and read the course's images; what was done before is not done again.
+
+    Args:
+        modules: Names of the modules that test cells import.
+    """
+    if _PREPARED and _PREPARED.issuperset(modules):
+        return
     os.environ.update(
         TF_CPP_MIN_LOG_LEVEL="3", TF_DETERMINISTIC_OPS="1", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow",
         MPLBACKEND="Agg", TF_ENABLE_ONEDNN_OPTS="0",
     )  # fmt: skip
+    import numpy  # noqa: F401
+
+    import autograder.crossing
+    import autograder.model_files  # noqa: F401
+
+    for module in modules:
+        __import__(module)
+    if "helpers.checks" in modules:
+        read_images_ahead()
+    _PREPARED.update(("numpy", *modules))
+
+
+def keep(questions_from: int, answers_to: int) -> NoReturn:
+    """Become the keeper: read the key, see that all is imported, and serve.
+
+    Args:
+        questions_from: Descriptor of the pipe from the grader.
+        answers_to: Descriptor of the pipe to the grader.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)  # no sitting may look into the keeper's memory
+    questions, answers = os.fdopen(questions_from, "rb"), os.fdopen(answers_to, "wb")
+    key = _read(questions, KEY_BYTES)
+    start, _ = _read_frame(questions)
     answer = {"kind": "ready"}
     try:
-        import numpy  # noqa: F401
-
-        import autograder.crossing
-        import autograder.model_files  # noqa: F401
-
-        for module in start["modules"]:
-            __import__(module)
-        if "helpers.checks" in start["modules"]:
-            read_images_ahead()
+        prepare(start["modules"])
     except Exception as error:
         answer = _grader_failed(f"the judge could not start: {type(error).__name__}: {error}")
     frame = pack({**answer, "nonce": start["nonce"]})
@@ -502,6 +533,15 @@ def main() -> NoReturn:
     answers.flush()
     Keeper(questions, answers, key).serve()
     os._exit(0)
+
+
+def main() -> NoReturn:
+    """Take over the pipes, and keep."""
+    questions, answers = _private(0), _private(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nowhere, descriptor)
+    keep(questions, answers)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,19 @@ class Recorder:
             reason = str(cause) if isinstance(cause, CourseError) else f"{type(cause).__name__}: {cause}"
             return [Written(batch[0][0], problem=reason.strip())]
 
+    def enter(self, students: Sequence[str]) -> None:
+        """Enter submissions that cannot be graded, without a mark, as `nbgrader autograde` does; others stay out.
+
+        Args:
+            students: Who handed in something that cannot be graded.
+        """
+        with self._quietly(), self.gradebook.in_use():
+            for student in students:
+                # Why it cannot be graded is told; why nbgrader does not want it either would add nothing.
+                with contextlib.suppress(Exception), self.gradebook.transaction():
+                    self._take(student)
+                    self.converter.enter(self.episode.name, student)
+
     def _record(self, student: str, result: Result) -> Written:
         started = time.monotonic()
         folder = self._take(student)
@@ -248,6 +261,11 @@ class SplitAutograde(Autograde):
         self._graded = graded
         self._sanitizing = True  # `submitted/` is the source of the files beside the notebook
         self.convert_notebooks()
+
+    def enter(self, assignment_id: str, student_id: str) -> None:
+        """What nbgrader does before it opens the notebooks of a submission: the gradebook knows of it afterwards."""
+        self.notebooks = [notebook for notebooks in self.assignments.values() for notebook in notebooks]
+        super().init_assignment(assignment_id, student_id)
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """Copy the files beside the notebook, and keep the error that `convert_notebooks` is about to swallow."""

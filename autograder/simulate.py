@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import inspect
 import json
 import math
 import random
@@ -22,8 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autograder import schedule as scheduling
 from autograder.course import find_root
 from autograder.errors import CourseError
+from autograder.jobs import digest
 from autograder.schedule import Outcome, WorkerLost, schedule
 
 HOUR = 3600.0
@@ -408,6 +411,16 @@ def amount(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def sealed(costs: Costs, block: str) -> str:
+    """The tables with a seal: a digest of them, of the code that made them and of the times that they are made from.
+
+    So a test can tell, without a million simulated submissions, that no figure in the document is older than these.
+    """
+    code = (Costs, Assumptions, Plan, Report, Clock, Failures, SimulatedCluster, simulate, _share, _Grader, tables)
+    made = [inspect.getsource(part) for part in (*code, duration, amount, scheduling)]
+    return f"{block}\n\n<!-- seal: {digest(made, PLANS, costs.jobs, dict(costs.bytes), block)} -->"
+
+
 def put_in(text: str, block: str) -> str:
     """The text of the document with its tables replaced.
 
@@ -443,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     block = tables(costs, plans=plans)
     if options.write and not options.plan:
         path = root / "docs" / "explanation" / "scaling.md"
-        path.write_text(put_in(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+        path.write_text(put_in(path.read_text(encoding="utf-8"), sealed(costs, block)), encoding="utf-8")
     print(block)
 
 

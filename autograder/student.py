@@ -102,7 +102,7 @@ class StudentClient(NotebookClient):
     Attributes:
         outbox: A regular file that the sandbox may write; inside it is `outbox_inside`.
         log_lines: What happened that a person may want to know, in order.
-        phases: Seconds that passed, by phase: 'start' and 'run'.
+        phases: Seconds that passed, by phase: 'start' and 'run'. They are disjoint, and add up to all of `execute`.
 
     Example:
         >>> client = StudentClient(nbformat.read("01-introduction.ipynb", 4))  # doctest: +SKIP
@@ -135,6 +135,7 @@ class StudentClient(NotebookClient):
         self.store_widget_state = False
         self.log_lines: list[str] = []
         self.phases: Counter[str] = Counter()
+        self._present: tuple[str | None, float] = (None, 0.0)  # the phase of the moment, and when it began or went on
         self.folder: Path | None = None
         self.outbox: Path = Path()
         self.outbox_inside = OUTBOX
@@ -219,11 +220,8 @@ class StudentClient(NotebookClient):
         Raises:
             CourseError: It does not; then no notebook will run on this machine.
         """
-        began = time.monotonic()
-        try:
+        with self.phase("start"):
             await self._start_kernel()
-        finally:
-            self.phases["start"] += time.monotonic() - began
 
     async def _start_kernel(self) -> None:
         km = self.create_kernel_manager()
@@ -263,6 +261,7 @@ class StudentClient(NotebookClient):
     async def _fresh(self) -> bool:
         """Make sure that a kernel runs, in the state in which the last one was; False if that is not to be had."""
         while not self.kernel_alive:
+            self._raise_if_lost()
             if self._given_up is None and self._restarts >= self.limits.restarts:
                 self._given_up = f"its kernel had ended {self._restarts + 1} times"
             if self._given_up is None and self._left() <= 0:
@@ -281,7 +280,8 @@ class StudentClient(NotebookClient):
             cell = self.nb.cells[index]
             seconds = min(self.limits.cell_seconds, self._left())
             started = time.monotonic()
-            outcome = await self._run(cell.source, seconds=max(seconds, 0.1), sink=None)
+            with self.phase("run"):
+                outcome = await self._run(cell.source, seconds=max(seconds, 0.1), sink=None)
             self._spend(time.monotonic() - started)
             if outcome.state in ("dead", "stopped"):
                 # The cell that looked innocent the first time: it is not run a third time.
@@ -302,14 +302,13 @@ class StudentClient(NotebookClient):
         self.reset_execution_trackers()
         self._spent, self._restarts, self._given_up = 0.0, 0, None
         self._completed, self._retried, self.log_lines = [], set(), []
-        began = time.monotonic()
-        with self._places():
+        with self.phase("start"), self._places():
             try:
-                self.phases["start"] += time.monotonic() - began
                 await self._start()
                 self.nb.metadata["language_info"] = {"name": "python", "file_extension": ".py"}
-                for index, cell in enumerate(self.nb.cells):
-                    await self.async_execute_cell(cell, index)
+                with self.phase("run"):
+                    for index, cell in enumerate(self.nb.cells):
+                        await self.async_execute_cell(cell, index)
             finally:
                 await self._stop()
                 if self._context is not None:
@@ -406,9 +405,25 @@ class StudentClient(NotebookClient):
         gate = self.provisioner.gate if self.provisioner is not None else None
         return Counter(gate.refused) if gate is not None else Counter()
 
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of a `with` block to a phase; the time of a block inside of it counts to that one alone."""
+        outer = self._switch(name)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def _switch(self, name: str | None) -> str | None:
+        """Let another phase begin; returns the one that ends."""
+        now, (ended, since) = time.monotonic(), self._present
+        if ended is not None:
+            self.phases[ended] += now - since
+        self._present = (name, now)
+        return ended
+
     def _spend(self, seconds: float) -> None:
         self._spent += seconds
-        self.phases["run"] += seconds
 
     def _left(self) -> float:
         return self.limits.notebook_seconds - self._spent
@@ -501,11 +516,14 @@ class StudentClient(NotebookClient):
         if stopped is not None:
             outcome.notes.append(stopped)
 
+    def _raise_if_lost(self) -> None:
+        if self.process is not None and self.process.lost:
+            raise KernelLost("the process that had forked this notebook's kernel ended")
+
     def _dead(self, outcome: Outcome) -> Outcome:
         outcome.state = "dead"
         process = self.process
-        if process is not None and process.lost:
-            raise KernelLost("the process that had forked this notebook's kernel ended")
+        self._raise_if_lost()
         reason = process.reason if process is not None else None
         status = process.poll() if process is not None else None
         if reason:

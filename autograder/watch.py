@@ -139,6 +139,11 @@ class Watched(abc.ABC):
             signal.pidfd_send_signal(self._first, signal.SIGKILL)
         return True
 
+    def first_ended(self) -> bool:
+        """Whether the first process of the namespace is known, and has ended."""
+        with self._lock:
+            return self._first is not None and bool(select.select([self._first], [], [], 0)[0])
+
     def _bury_first(self) -> None:
         """Wait until the first process is gone, and it goes last."""
         with self._lock:

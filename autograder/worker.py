@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,20 +15,18 @@ from nbformat import NotebookNode
 
 from autograder.engine import GradedNotebook, GradingClient, grade_notebook
 from autograder.images import CourseImages
-from autograder.judge import KERAS_MODULES, Judge, JudgeLimits, open_judge
+from autograder.judge import KERAS_MODULES, GraderFailed, Judge, JudgeLimits, judge_policy, open_judge
 from autograder.limits import Limits
 from autograder.sandbox import Sandbox
 from autograder.student import hidden_folders
-from autograder.zygote import MODULES, Zygote
-
-log = logging.getLogger(__name__)
+from autograder.zygote import MODULES, ForkedJudge, KernelLost, Zygote, Zygotes
 
 
 class Worker:
     """Grades notebooks, one at a time. Use it as a context manager, or call `close`.
 
-    The zygote and the judge start with the first notebook that needs them and stay for those that follow. A zygote that
-    died or has grown too large is replaced.
+    Its zygotes, one for kernels and one for judges, and its judge start with the first notebook that needs them and
+    stay for those that follow. A zygote that died or has grown too large is replaced.
 
     Args:
         sandbox: Whether both kernels run in sandboxes. Without, each student kernel is started anew.
@@ -39,6 +36,7 @@ class Worker:
         modules: What the judge imports at its start.
         hidden: Folders that a student's code must not see; the course folder if None.
         imports: What the zygote imports at its start.
+        zygotes: Where its zygotes come from, if it shares them with other workers; then whoever made them closes them.
 
     Example:
         >>> with Worker(limits=Limits(), judge_limits=JudgeLimits()) as worker:  # doctest: +SKIP
@@ -55,6 +53,7 @@ class Worker:
         modules: Sequence[str] = KERAS_MODULES,
         hidden: Sequence[Path] | None = None,
         imports: Sequence[str] = MODULES,
+        zygotes: Zygotes | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.limits = limits or Limits()
@@ -63,11 +62,11 @@ class Worker:
         self.modules, self.imports = tuple(modules), tuple(imports)
         self.hidden = tuple(hidden_folders() if hidden is None else hidden)
         self.judge: Judge | None = None
-        self.zygote: Zygote | None = None
+        self.zygotes, self._own_zygotes = zygotes or Zygotes(), zygotes is None
         self.idle_since = 0.0  # kept by whoever lends workers
         self._judge_key: tuple[bool, JudgeLimits] | None = None
         self._lock = threading.RLock()
-        self._closed = self._no_zygote = False
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -77,15 +76,22 @@ class Worker:
     ) -> None:
         self.close()
 
+    @property
+    def zygote(self) -> Zygote | None:
+        """The zygote of its kernels at this moment."""
+        return self.zygotes.peek(self.imports)
+
     def start(self) -> None:
-        """Start both kernels without waiting for them, ahead of the first notebook.
+        """Start what both kernels come from without waiting for it, ahead of the first notebook.
 
         Raises:
             SandboxUnavailable: There is no sandbox on this machine.
         """
-        self._ready_judge(self.sandbox, self.judge_limits)
         if self.sandbox:
-            self._ready_zygote(Sandbox(limits=self.limits, data=self.images.data, hidden=self.hidden))
+            policy = Sandbox(limits=self.limits, data=self.images.data, hidden=self.hidden)
+            self.zygotes.get(policy, self.imports)
+            self.zygotes.get(judge_policy(self.images, self.judge_limits), self.modules, judges=True)
+        self._ready_judge(self.sandbox, self.judge_limits)
 
     def grade(
         self,
@@ -115,13 +121,16 @@ class Worker:
         sandbox = self.sandbox if sandbox is None else sandbox
         limits = limits or self.limits
         judge = self._ready_judge(sandbox, judge_limits or self.judge_limits)
+        if sandbox:  # so that it imports while the student's cells run
+            self.zygotes.get(judge_policy(self.images, judge.limits), self.modules, judges=True)
 
         options = {"data": self.images.data, "hidden": list(self.hidden), **options}
         policy = Sandbox(limits=limits, data=options["data"], hidden=tuple(options["hidden"]))
 
         def make(nb: NotebookNode, **found: Any) -> GradingClient:
             # Asked for each attempt: the zygote may have been what failed in the last one.
-            zygote = self._ready_zygote(policy, wait=True) if sandbox else None
+            self._still_open()
+            zygote = self.zygotes.ready(policy, self.imports) if sandbox else None
             return make_client(nb, zygote=zygote, **found)
 
         return grade_notebook(notebook, judge, make_client=make, sandbox=sandbox, limits=limits, files=files, **options)
@@ -129,10 +138,10 @@ class Worker:
     def close(self) -> None:
         """End both kernels. May be called twice, and from any thread."""
         self._closed = True
+        if self._own_zygotes:
+            self.zygotes.close()
         with self._lock:
-            judge, zygote, self.judge, self.zygote = self.judge, self.zygote, None, None
-        if zygote is not None:
-            zygote.close()
+            judge, self.judge = self.judge, None
         if judge is not None:
             judge.close()
 
@@ -142,30 +151,30 @@ class Worker:
             if self.judge is None or self._judge_key != (sandbox, limits):
                 if self.judge is not None:
                     self.judge.close()
-                self.judge = open_judge(sandbox=sandbox, limits=limits, modules=self.modules, images=self.images)
+                self.judge = open_judge(
+                    sandbox=sandbox,
+                    limits=limits,
+                    modules=self.modules,
+                    images=self.images,
+                    fork=self._fork_judge if sandbox else None,
+                )
                 self._judge_key = (sandbox, limits)
             return self.judge
 
-    def _ready_zygote(self, policy: Sandbox, *, wait: bool = False) -> Zygote | None:
-        """The zygote, a new one where that is due; None if this machine lets none fork, and kernels start anew."""
-        with self._lock:
-            self._still_open()
-            if self.zygote is not None and not (self.zygote.suits(policy) and self.zygote.usable):
-                self.zygote.close()
-                self.zygote = None
-            if self._no_zygote:
-                return None
-            if (zygote := self.zygote) is None:
-                zygote = self.zygote = Zygote(policy, self.imports)
-        if wait and (problem := zygote.problem()):
-            self._no_zygote = True
-            self.zygote = None
-            zygote.close()
-            log.warning(
-                "Kernels start anew for each notebook, which takes longer: none can be forked here (%s).", problem
-            )
-            return None
-        return zygote
+    def _fork_judge(self) -> ForkedJudge | None:
+        """A judge from the zygote of judges; None if this machine lets none fork.
+
+        Raises:
+            GraderFailed: There is none to be had now.
+        """
+        self._still_open()
+        assert self._judge_key is not None
+        policy = judge_policy(self.images, self._judge_key[1])
+        try:
+            zygote = self.zygotes.ready(policy, self.modules, judges=True)
+            return None if zygote is None else zygote.judge(policy)
+        except (KernelLost, OSError) as error:
+            raise GraderFailed(f"the judge could not be started: {error}") from None
 
     def _still_open(self) -> None:
         if self._closed:

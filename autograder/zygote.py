@@ -1,7 +1,8 @@
 """The grader's side of the zygote: a sandboxed process that has imported TensorFlow and forks a kernel in milliseconds.
 
 `Zygote` owns one. `Zygote.kernel` is what the provisioner calls; what it returns is watched and ended as any sandboxed
-process is. `inside/zygote.py` is the other side, and `docs/explanation/sandbox.md` explains why nothing of one
+process is. Judges come from a zygote of their own (`Zygote.judge`). The workers of one process share theirs
+(`Zygotes`). `inside/zygote.py` is the other side, and `docs/explanation/sandbox.md` explains why nothing of one
 submission reaches the next.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import select
@@ -20,7 +22,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +32,8 @@ from autograder.inside.zygote import FOLDERS, MESSAGE
 from autograder.limits import MIB
 from autograder.sandbox import LAUNCHER, Sandbox, require_sandbox
 from autograder.watch import SandboxProcess, Watched, inner_pid, resident_bytes
+
+log = logging.getLogger(__name__)
 
 #: What a kernel imports while it starts and runs its first cells.
 KERNEL_MODULES = (
@@ -68,12 +72,14 @@ class ForkedProcess(Watched):
     """A process that a zygote forked, in a sandbox of its own, under watch of its limits.
 
     Args:
-        zygote: Where it comes from.
         sandbox: The policy that it lives under.
+        control: The socket to the zygote that it comes from.
+        watched: Whether its limits are kept from outside.
     """
 
-    def __init__(self, sandbox: Sandbox, control: socket.socket) -> None:
+    def __init__(self, sandbox: Sandbox, control: socket.socket, *, watched: bool = True) -> None:
         super().__init__(sandbox)
+        self._watched = watched
         self._cord, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._cord.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._status: int | None = None
@@ -127,7 +133,8 @@ class ForkedProcess(Watched):
         except OSError as error:
             raise KernelLost(f"a kernel was gone before it began ({error.strerror})") from None
         self._hear("begun")
-        self._watcher.start()
+        if self._watched:
+            self._watcher.start()
 
     def _hear(self, word: str) -> int:
         """Wait for one word of its on the cord; returns the process id, out here, of who said it."""
@@ -145,6 +152,11 @@ class ForkedProcess(Watched):
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                 return int(_CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0])
         raise KernelLost("the zygote did not say who speaks")
+
+    @property
+    def running(self) -> bool:
+        """Whether it is there and nobody has closed it."""
+        return not self._closing.is_set() and self.poll() is None
 
     @property
     def lost(self) -> bool:
@@ -203,6 +215,37 @@ class ForkedProcess(Watched):
         return self._first_pid if self._first is not None and self.poll() is None else None
 
 
+class ForkedJudge:
+    """A judge process that a zygote forked, with the face of a `subprocess.Popen`, as far as `judge.Judge` looks at it.
+
+    Args:
+        begin: Forks it, given the descriptors of its ends of the pipes, by name.
+    """
+
+    def __init__(self, begin: Callable[[Mapping[str, int]], ForkedProcess]) -> None:
+        questions, to_judge = os.pipe()
+        from_judge, answers = os.pipe()
+        try:
+            self.process = begin({"questions": questions, "answers": answers})
+        except BaseException:
+            os.close(to_judge)
+            os.close(from_judge)
+            raise
+        finally:
+            os.close(questions)
+            os.close(answers)
+        self.stdin, self.stdout = os.fdopen(to_judge, "wb", 0), os.fdopen(from_judge, "rb", 0)
+        self.pid = self.process._program()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end. Raises `subprocess.TimeoutExpired`."""
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it with all that it started, and wait until nothing of it is left."""
+        self.process.close()
+
+
 class Zygote:
     """One zygote in its sandbox. Use it as a context manager, or call `close`.
 
@@ -211,6 +254,7 @@ class Zygote:
     Args:
         sandbox: The policy of its kernels. Limits, what is handed in and the outbox are told for each kernel.
         modules: What it imports, beside what every kernel needs.
+        judges: Whether it forks judges, and no kernels.
         most_kernels: After so many it is to be replaced.
         most_growth: Bytes by which it may grow before it is to be replaced.
 
@@ -223,14 +267,17 @@ class Zygote:
         sandbox: Sandbox,
         modules: Sequence[str] = MODULES,
         *,
+        judges: bool = False,
         most_kernels: int = 500,
         most_growth: int = 256 * MIB,
     ) -> None:
         require_sandbox()
         self.sandbox = replace(sandbox, files=None, outbox=None)
-        self.modules = tuple(dict.fromkeys((*KERNEL_MODULES, *modules)))
+        self.modules = tuple(dict.fromkeys((*(() if judges else KERNEL_MODULES), *modules)))
+        self.judges = judges
         self.most_kernels, self.most_growth = most_kernels, most_growth
         self.kernels = 0
+        self._children: list[ForkedProcess] = []
         self._spare: ForkedProcess | None = None
         self._first_size = 0
         self._lock = threading.Lock()
@@ -247,7 +294,11 @@ class Zygote:
     def start(self) -> None:
         """Start the process and return without waiting for it."""
         policy = replace(self.sandbox, zygote=True)
-        argv = [sys.executable, f"{policy.inside}/zygote.py", json.dumps({"modules": self.modules})]
+        argv = [
+            sys.executable,
+            f"{policy.inside}/zygote.py",
+            json.dumps({"modules": self.modules, "judge": self.judges}),
+        ]
         self._control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inner:
             self.process = LAUNCHER.submit(
@@ -267,9 +318,18 @@ class Zygote:
         if self.process.poll() is not None or self.kernels >= self.most_kernels:
             return False
         pid = self.pid if self._ready else None
+        if self.process.first_ended():  # bubblewrap around it needs a moment more
+            return False
         size = resident_bytes(pid) if pid is not None else 0
         self._first_size = self._first_size or size
         return size <= self._first_size + self.most_growth
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything that it forked still runs, but for the one that waits."""
+        with self._lock:
+            self._children = [child for child in self._children if child.running]
+            return bool(self._children)
 
     def problem(self) -> str:
         """Why no kernel can be forked on this machine, or nothing if one can; waits until the zygote is ready.
@@ -282,7 +342,7 @@ class Zygote:
         with self._lock:
             self._await_ready()
             if self._spare is None:
-                self._spare = ForkedProcess(self.sandbox, self._control)
+                self._spare = self._fork(self.sandbox)
             try:
                 self._spare.await_birth()
             except OSError as error:
@@ -313,6 +373,18 @@ class Zygote:
         """
         return self._launch({"program": None, "kernel": dict(request)}, sandbox, sockets)
 
+    def judge(self, sandbox: Sandbox) -> ForkedJudge:
+        """Fork a judge, which waits for its key.
+
+        Args:
+            sandbox: Its policy: that of the zygote, with the limits of this judge.
+
+        Raises:
+            KernelLost: The zygote is gone.
+            OSError: The judge could not be started; the message says why.
+        """
+        return ForkedJudge(lambda pipes: self._launch({"program": None, "judge": True}, sandbox, pipes))
+
     def program(self, argv: Sequence[str], sandbox: Sandbox) -> ForkedProcess:
         """Run a program in the place of a kernel, to see what a kernel would."""
         return self._launch({"program": list(argv)}, sandbox, {})
@@ -333,17 +405,21 @@ class Zygote:
             if child is not None and child.sandbox != policy:
                 child.close()
                 child = None
-            child = child or ForkedProcess(policy, self._control)
+            child = child or self._fork(policy)
             try:
                 child.begin(work, descriptors)
             except BaseException:
                 child.close()
                 raise
             self.kernels += 1
-            if self.kernels < self.most_kernels:
+            self._children = [*(each for each in self._children if each.running), child]
+            if self.kernels < self.most_kernels and not self.judges:  # a judge is wanted once, or after a failure
                 with contextlib.suppress(KernelLost):
-                    self._spare = ForkedProcess(policy, self._control)
+                    self._spare = self._fork(policy)
             return child
+
+    def _fork(self, policy: Sandbox) -> ForkedProcess:
+        return ForkedProcess(policy, self._control, watched=not self.judges)
 
     def _await_ready(self) -> None:
         if self._ready:
@@ -367,6 +443,83 @@ class Zygote:
         self._control.close()
 
 
+class Zygotes:
+    """Zygotes that the workers of one process share, a fresh one wherever one died or has grown too large.
+
+    One that is replaced ends as soon as nothing that it forked runs any more.
+    """
+
+    def __init__(self) -> None:
+        self._now: dict[tuple[bool, tuple[str, ...]], Zygote] = {}
+        self._replaced: list[Zygote] = []
+        self._lock = threading.RLock()
+        self._closed = self._none_here = False
+
+    def get(self, sandbox: Sandbox, modules: Sequence[str], *, judges: bool = False) -> Zygote | None:
+        """A zygote for a policy, which may still be importing; None if this machine lets none fork.
+
+        Args:
+            sandbox: The policy.
+            modules: What it is to have imported.
+            judges: Whether it is to fork judges.
+
+        Raises:
+            RuntimeError: All were closed.
+            SandboxUnavailable: There is no sandbox on this machine.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("these zygotes were closed")
+            if self._none_here:
+                return None
+            key = (judges, tuple(modules))
+            zygote = self._now.get(key)
+            if zygote is not None and not (zygote.suits(sandbox) and zygote.usable):
+                self._replaced.append(self._now.pop(key))
+                zygote = None
+            for old in [each for each in self._replaced if not each.busy]:
+                self._replaced.remove(old)
+                old.close()
+            if zygote is None:
+                zygote = self._now[key] = Zygote(sandbox, modules, judges=judges)
+            return zygote
+
+    def ready(self, sandbox: Sandbox, modules: Sequence[str], *, judges: bool = False) -> Zygote | None:
+        """As `get`, but it waits until the zygote can fork, and makes sure that it can.
+
+        Raises:
+            KernelLost: It did not come up.
+        """
+        zygote = self.get(sandbox, modules, judges=judges)
+        if zygote is None or not (problem := zygote.problem()):
+            return zygote
+        with self._lock:
+            first, self._none_here = not self._none_here, True
+            self._close_all()
+        if first:
+            log.warning(
+                "Kernels start anew for each notebook, which takes longer: none can be forked here (%s).", problem
+            )
+        return None
+
+    def peek(self, modules: Sequence[str], *, judges: bool = False) -> Zygote | None:
+        """The zygote of the moment, if there is one."""
+        return self._now.get((judges, tuple(modules)))
+
+    def close(self) -> None:
+        """End all of them, and all that they forked. May be called twice, and from any thread."""
+        self._closed = True
+        with self._lock:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        zygotes = [*self._now.values(), *self._replaced]
+        self._now.clear()
+        self._replaced.clear()
+        for zygote in zygotes:
+            zygote.close()
+
+
 def _packed(folder: Path) -> Any:
     """The content of a folder as an archive that has no name."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
@@ -377,4 +530,4 @@ def _packed(folder: Path) -> Any:
     return file
 
 
-__all__ = ["MODULES", "ForkedProcess", "KernelLost", "Zygote", "imports_for"]
+__all__ = ["MODULES", "ForkedJudge", "ForkedProcess", "KernelLost", "Zygote", "Zygotes", "imports_for"]

@@ -83,6 +83,21 @@ def prepare_datasets(
     return _finish(train, batch_size), _finish(val, batch_size), _finish(test, batch_size)
 
 
+def read_split(split: str, image_size: tuple[int, int] = (32, 32)) -> tf.data.Dataset:
+    """Read the images of one split, found as `prepare_datasets` finds them, one by one and class by class.
+
+    Args:
+        split: `"train"`, `"val"` or `"test"`.
+        image_size: Height and width, in pixels, that images are resized to.
+
+    Raises:
+        DataError: As `prepare_datasets`, as far as this split is concerned.
+    """
+    folder = data_folder() / split
+    _check_split(folder)
+    return _read(folder, image_size)
+
+
 def data_folder(directory: str | os.PathLike[str] | None = None) -> Path:
     """Find the folder with the course's images, or draw the stand-in.
 

@@ -246,6 +246,18 @@ def test_what_is_there_is_not_replaced_unless_forced_and_then_kept(archive, copy
     assert newer != (copy / "submitted/ada/01-small/01-small.ipynb").read_bytes()
 
 
+def test_putting_back_what_is_there_already_changes_nothing_and_the_log_goes_on(archive, copy):
+    (copy / "submitted" / "bob" / "01-small" / "elsewhere").unlink()
+    before = files(copy)
+    log = (copy / "logs" / "autograder.jsonl").read_bytes()
+    assert restore(copy, archive)[1] is None and not (copy / backing.ASIDE).exists()
+    after = files(copy)
+    for each in (before, after):
+        del each["gradebook.db"], each["logs/autograder.jsonl"]
+    assert before == after
+    assert (copy / "logs" / "autograder.jsonl").read_bytes().startswith(log)
+
+
 def test_a_restore_that_fails_on_the_way_puts_everything_back(archive, copy, monkeypatch):
     before, rename = files(copy), Path.rename
 

@@ -126,6 +126,18 @@ def test_kernels_import_keras_only_for_notebooks_that_use_it(stubs):
     assert len(stubs[1].seen) == 2 and stubs[0].closed
 
 
+def test_a_result_that_comes_when_the_workers_are_closed_is_none_either(stubs, monkeypatch):
+    workers = Workers(CourseImages())
+
+    def grade_on(stub, notebook, files, **options):
+        workers.close()  # meanwhile: Ctrl-C kills the kernels, and the cells after that fail
+        return GradedNotebook(notebook, {"t": Verdict("t", "failed", 0.0, 1.0)})
+
+    monkeypatch.setattr(Stub, "grade", grade_on)
+    with pytest.raises(WorkerLost, match="closed"):
+        workers.run(job())
+
+
 def test_what_ends_because_the_workers_were_closed_is_no_result(stubs, monkeypatch):
     workers = Workers(CourseImages())
     monkeypatch.setattr(Stub, "grade", lambda self, notebook, files, **_: workers.close())

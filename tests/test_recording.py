@@ -5,10 +5,12 @@ Notebooks run in this process here; everything else is as it is in earnest.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,7 @@ from small_course import SMALL_EPISODE
 
 from autograder.build import build
 from autograder.course import Episode, find_episode, load_config
+from autograder.export import export
 from autograder.grade import StudentResult, prepare, read_class_marks, read_marks
 from autograder.jobs import Result
 from autograder.recording import Recorder
@@ -238,13 +241,28 @@ def test_a_graded_notebook_that_somebody_changed_is_written_again(episode):
     assert runs(episode) == [] and nbformat.read(path, as_version=4).cells
 
 
+def test_a_submission_that_cannot_be_graded_is_entered_without_a_mark_and_exported(episode):
+    hand_in(episode, "gus", None).write_text('{"cells": 12')
+    (episode.submitted("gus") / "timestamp.txt").write_text("2026-11-20 10:00:00 UTC")
+    book = episode.root / "gradebook.db"
+    for _ in range(2):
+        result = grade(episode)["gus"]
+        assert not result.marks and result.needs_a_person and not episode.autograded("gus").parent.exists()
+        with Gradebook(f"sqlite:///{book}") as gradebook:
+            assert gradebook.find_submission(episode.name, "gus").timestamp == datetime(2026, 11, 20, 10)
+        assert {mark.score for mark in read_class_marks(episode)["gus"]} == {None}
+        grades, exercises = export(episode.root, [episode])
+        assert all("gus" in [row[at] for row in csv.reader(path.open())] for path, at in ((grades, 3), (exercises, 1)))
+        book.unlink()  # and once more with another gradebook
+
+
 def test_a_folder_that_cannot_be_graded_is_told_once_more_without_being_looked_into(episode):
     path = hand_in(episode, "gus", None)
     path.write_text('{"cells": 12')
     first = grade(episode)["gus"]
     assert "Ask the student" in first.problem and first.needs_a_person
     again = grade(episode)["gus"]
-    assert again.problem == first.problem and not again.fresh
+    assert again.problem == first.problem and not again.fresh and runs(episode) == []
     hand_in(episode, "gus", "total = 6")
     assert grade(episode)["gus"].score == 2
 

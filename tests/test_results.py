@@ -104,6 +104,15 @@ def test_a_damaged_result_counts_as_none(tmp_path, content):
     assert store.get("k" * 64) is None
 
 
+def test_a_result_under_the_name_of_another_counts_as_none(tmp_path):
+    store = ResultStore(tmp_path)
+    store.put(result())
+    (path,) = tmp_path.rglob("*.json")
+    store.put(result("j" * 64))
+    path.write_bytes(next(one for one in tmp_path.rglob("*.json") if one != path).read_bytes())
+    assert store.get("k" * 64) is None and store.get("j" * 64) is not None
+
+
 def test_a_write_that_fails_midway_leaves_the_file_before_and_nothing_that_passes_for_it(tmp_path, monkeypatch):
     store = ResultStore(tmp_path)
     store.put(result())
@@ -144,6 +153,17 @@ def test_a_ledger_that_has_grown_is_made_short_again(tmp_path):
     assert ledger.read()["ada"].stamp == "299"
     assert len(ledger.path.read_text().splitlines()) == 1
     assert ledger.read()["ada"].stamp == "299"
+
+
+def test_the_stamp_of_a_submission_changes_with_a_file_whose_size_and_date_were_set_back(tmp_path):
+    path = tmp_path / "answer.txt"
+    path.write_text("one")
+    before, status = submission_stamp(tmp_path), path.stat()
+    while path.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of a file system may be coarse
+        path.write_text("two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert submission_stamp(tmp_path) != before
 
 
 def test_the_stamp_of_a_submission_follows_no_link_and_opens_no_pipe(tmp_path):

@@ -152,8 +152,24 @@ def test_simulated_class_of_the_benchmark_takes_about_what_the_real_one_took(rep
     assert 0.5 < simulated / real < 1.3
 
 
-@pytest.mark.slow
 def test_figures_in_the_document_are_what_the_simulation_makes(repository: Path) -> None:
     text = (repository / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
-    block = tables(Costs.read(repository / "bench" / "latest.json"))
-    assert put_in(text, block) == text, "run `python -m autograder.simulate --write`"
+    costs = Costs.read(repository / "bench" / "latest.json")
+    inside = text[text.index(simulate.BEGIN) + len(simulate.BEGIN) : text.index(simulate.END)].strip()
+    block, _, _ = inside.rpartition("\n\n<!-- seal: ")
+    # The command has made just these figures, with just this code, from just these times ...
+    assert simulate.sealed(costs, block) == inside, "run `python -m autograder.simulate --write`"
+    # ... and makes them once more, as far as that takes seconds.
+    quick = [plan for plan in simulate.PLANS if plan.submissions <= 10_000]
+    rows = [line for line in tables(costs, plans=quick).split("\n") if "×" in line and "$" not in line]
+    assert len(rows) == len(quick)
+    assert set(rows) <= set(block.split("\n"))
+
+
+def test_the_seal_breaks_with_a_figure_with_a_time_and_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = simulate.sealed(EVEN, "| 1 |")
+    assert whole.startswith("| 1 |\n\n<!-- seal: ")
+    others = [simulate.sealed(EVEN, "| 2 |"), simulate.sealed(Costs(((1.0, 1.0),), EVEN.bytes), "| 1 |")]
+    monkeypatch.setattr(simulate, "amount", simulate.duration)
+    others.append(simulate.sealed(EVEN, "| 1 |"))
+    assert len({seal.partition("seal")[2] for seal in (whole, *others)}) == 4

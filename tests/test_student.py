@@ -4,6 +4,7 @@ import asyncio
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -11,6 +12,7 @@ import pytest
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from autograder import student
 from autograder.errors import CourseError
 from autograder.limits import MIB, Limits
 from autograder.sandbox import Sandbox
@@ -523,3 +525,16 @@ def test_without_a_sandbox_the_notebook_runs_with_the_same_interface_and_a_warni
     assert "rights of the person who grades" in caplog.text
     assert text(cells[0]).strip() != str(Path.cwd()) and text(cells[2]) == "1"
     assert client.replies[0]["status"] == "ok"
+
+
+def test_the_seconds_of_a_phase_inside_of_another_count_to_that_one_alone(monkeypatch):
+    ticks = iter([0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0])
+    monkeypatch.setattr(student, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    client = StudentClient(new_notebook())
+    with client.phase("start"):
+        with client.phase("run"), client.phase("start"):
+            pass
+        with pytest.raises(KeyError), client.phase("judge"):
+            raise KeyError
+    assert next(ticks, None) is None
+    assert client.phases == {"start": 1.0 + 4.0 + 16.0 + 64.0, "run": 2.0 + 8.0, "judge": 32.0}

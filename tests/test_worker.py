@@ -24,7 +24,7 @@ from autograder.limits import MIB, Limits
 from autograder.sandbox import Sandbox
 from autograder.watch import inner_pid
 from autograder.worker import Worker, WorkerPool
-from autograder.zygote import KernelLost, Zygote
+from autograder.zygote import KernelLost, Zygote, Zygotes
 
 POOLED = {"sandbox": False, "limits": Limits(), "judge_limits": JudgeLimits(), "modules": (), "imports": ()}
 IMAGES = CourseImages()
@@ -214,6 +214,7 @@ def test_a_forked_kernel_computes_bit_for_bit_what_one_that_starts_anew_does(wor
     assert warm.score == cold.score
     assert [out.output_type for out in warm.notebook.cells[1].outputs].count("display_data") == 1
     assert {**warm.phases}.keys() == {"start", "run", "collect", "judge"}
+    assert sum(warm.phases.values()) <= warm.seconds + 0.01  # rounded
 
 
 # --- a zygote that fails ---------------------------------------------------------------------------------------------
@@ -228,6 +229,7 @@ class KillsTheZygote(GradingClient):
         if KillsTheZygote.left:
             KillsTheZygote.left -= 1
             os.kill(self.zygote.pid, signal.SIGKILL)
+            self.zygote.process.wait(20)  # else the kernel might answer once more
         await super().judge_cell(cell, index)
 
 
@@ -330,6 +332,57 @@ def test_a_closed_worker_says_so_and_leaves_no_process(needs_bubblewrap):
     assert not [pid for pid in members if Path(f"/proc/{pid}").exists()]
     with pytest.raises(RuntimeError, match="closed"):
         worker.grade(notebook("1"))
+
+
+# --- shared by several workers ---------------------------------------------------------------------------------------
+
+
+def test_workers_of_one_process_share_their_zygotes_and_the_end_of_one_worker_is_not_that_of_the_others(
+    needs_bubblewrap,
+):
+    zygotes = Zygotes()
+    options = {"images": IMAGES, "modules": (), "imports": (), "zygotes": zygotes}
+    first, second = Worker(**options), Worker(**options)
+    try:
+        for worker in (first, second):
+            assert worker.grade(notebook("x = 1", test="assert x == 1")).score == 1
+        assert first.zygote is second.zygote and first.judge is not second.judge
+        ours, theirs = (set(worker.judge._process.process.members()) for worker in (first, second))
+        assert ours and theirs and not ours & theirs
+        first.close()
+        assert not [pid for pid in ours if Path(f"/proc/{pid}").exists()]
+        again = second.grade(notebook("x = 2", test="assert x == 2"))
+        assert (again.score, again.attempts) == (1, 1)
+    finally:
+        zygotes.close()
+        second.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        zygotes.get(Sandbox(), ())
+
+
+def test_a_zygote_that_is_replaced_ends_when_the_last_of_its_kernels_has(needs_bubblewrap):
+    zygotes, policy = Zygotes(), Sandbox()
+    try:
+        old = zygotes.ready(policy, ())
+        child = old.program(["/usr/bin/env", "sleep", "600"], policy)
+        old.most_kernels = 1
+        new = zygotes.ready(policy, ())
+        assert new is not old and zygotes.ready(policy, ()) is new
+        assert old.process.poll() is None and child.poll() is None
+        child.close()
+        assert zygotes.ready(policy, ()) is new
+        assert old.process.poll() is not None
+    finally:
+        zygotes.close()
+    assert new.process.poll() is not None
+
+
+def test_a_judge_sees_no_other_process_and_nothing_of_one_notebook_is_left_for_the_next(light):
+    others = "[pid for pid in os.listdir('/proc') if pid.isdigit() and int(pid) != os.getpid()]"
+    leave = "subprocess.Popen(['/usr/bin/env', 'sleep', '600'], start_new_session=True)"
+    test = f"import os, subprocess\nassert x\nprint({others}, os.getppid())\nleft = {leave}"
+    for _ in range(2):
+        assert printed(light.grade(notebook("x = 1", test=test)).notebook)[-1] == "['1'] 1\n"
 
 
 # --- the pool --------------------------------------------------------------------------------------------------------

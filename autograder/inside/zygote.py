@@ -1,10 +1,10 @@
-"""Inside the sandbox: import once, then fork a process in a sandbox of its own for each submission.
+"""Inside the sandbox: import once, then fork a process in a sandbox of its own for each submission or judge.
 
 Called as `python zygote.py JSON`, with a socket to the grader (`SOCK_SEQPACKET`) as standard input. The JSON document
-says `modules`, what to import. Each message from the grader is `{"confine": ..., "bounds": {folder: [bytes, files]}}`
-with one descriptor, the *cord*: a socket of the same kind that belongs to one child. The zygote forks, and writes to
-the cord how the child ended. The child makes itself a sandbox, says on the cord that it is there, waits there for what
-it shall run, closes the cord and runs it.
+says `modules`, what to import, and `judge`, whether judges are forked and no kernels. Each message from the grader is
+`{"confine": ..., "bounds": {folder: [bytes, files]}}` with one descriptor, the *cord*: a socket of the same kind that
+belongs to one child. The zygote forks, and writes to the cord how the child ended. The child makes itself a sandbox,
+says on the cord that it is there, waits there for what it shall run, closes the cord and runs it.
 
 The zygote is the first process of its PID namespace, and each child is that of a namespace inside of it. So the death
 of a child is the end of all that it started, the death of the zygote is the end of every child, and none of them sees
@@ -270,9 +270,13 @@ def data_bytes():
 
 
 def run(work, descriptors):
-    """Become an IPython kernel or, for the grader's own tests, another program."""
+    """Become an IPython kernel, a judge or, for the grader's own tests, another program."""
     if work["program"]:
         os.execv(work["program"][0], work["program"])
+    if work.get("judge"):
+        from autograder import judge_process
+
+        judge_process.keep(descriptors["questions"], descriptors["answers"])
     sys.argv = ["kernel.py"]
     kernel.serve({**work["kernel"], "sockets": descriptors})
     return 0
@@ -294,7 +298,15 @@ def main(document):
     os.dup2(nowhere, OUTBOX_DESCRIPTOR, inheritable=False)  # so that nothing else gets this number
     if nowhere != OUTBOX_DESCRIPTOR:
         os.close(nowhere)
-    import_all(document["modules"])
+    if document.get("judge"):
+        from autograder import judge_process
+
+        os.chdir("/work")  # where reading the images ahead may write
+        with contextlib.suppress(Exception):  # each judge tries again, and says what is wrong
+            judge_process.prepare(document["modules"])
+        os.chdir("/")
+    else:
+        import_all(document["modules"])
     gc.collect()
     gc.freeze()  # a collection in a child would else touch, and so copy, every page
     control.send(b'{"ready": true}')
@@ -303,10 +315,14 @@ def main(document):
 
 
 if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
     # The neighbours of this file; a student's module of the same name must not find them in its place.
     import confine
-    import kernel
+
+    if not asked.get("judge"):
+        import kernel
 
     sys.path[:1] = []
-    del sys.modules["confine"], sys.modules["kernel"]
-    sys.exit(main(json.loads(sys.argv[1])))
+    del sys.modules["confine"]
+    sys.modules.pop("kernel", None)
+    sys.exit(main(asked))

@@ -93,14 +93,20 @@ def _read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _read_splits(place: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What `prepare_datasets` finds from here. Cached by the place, which is where it looks or draws."""
-    from helpers.data import prepare_datasets
+    """What `prepare_datasets` finds from here, unshuffled. Cached by the place, which is where it looks or draws."""
+    return _Splits()
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        datasets = prepare_datasets()
-    return {
-        split: _as_uint8(arrays_of(dataset)) for split, dataset in zip(("train", "val", "test"), datasets, strict=True)
-    }
+
+class _Splits(dict):
+    """The images of each split, read when they are first asked for: a student's kernel needs those of one."""
+
+    def __missing__(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        from helpers.data import read_split
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset = read_split(split).batch(64)
+        self[split] = _as_uint8(arrays_of(dataset))
+        return self[split]
 
 
 def _as_uint8(arrays: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
