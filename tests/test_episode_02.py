@@ -122,7 +122,7 @@ def test_the_leak_lifts_the_accuracy_and_without_it_there_is_little_left(solved)
     assert values["right"][~values["leaked"]].mean() < values["leaky_accuracy"] - 0.15
 
 
-@pytest.mark.parametrize("words", ["filled(brightest, class_colours)", "filled(leaks)"])
+@pytest.mark.parametrize("words", ["filled(brightest, class_colours)", "leaked[leaks] = True", "own_leaks ="])
 def test_cells_that_need_an_answer_say_so_kindly_while_it_is_a_blank(notebooks, words, capsys):
     names = {"helpers": helpers, "brightest": ..., "class_colours": ..., "leaks": ...}
     exec(given_cell(notebooks[1], words), names)
