@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 from types import SimpleNamespace
@@ -383,6 +384,13 @@ def test_above_chance_draws_its_line_where_the_exact_binomial_test_does():
         checks.above_chance(*predictions(128))
 
 
+def test_above_chance_names_the_accuracy_that_the_lesson_asks_for():
+    with pytest.raises(CheckError, match=r"found 0\.200 on 500 images .*, and at least 0\.320 is needed$"):
+        checks.above_chance(*predictions(100), at_least=0.32)
+    with pytest.raises(CheckError, match=r"an accuracy of at least 0\.32, found 0\.318"):
+        checks.above_chance(*predictions(159), at_least=0.32)
+
+
 def test_above_chance_can_ask_for_more_than_luck_cannot_explain():
     assert checks.above_chance(*predictions(160), at_least=0.32).accuracy == 0.32
     with pytest.raises(CheckError, match=r"at least 0\.32, found 0\.318 on 500 images .* guessing gets 0\.20"):
@@ -459,8 +467,16 @@ def test_a_model_with_other_layers_is_told(saved_model):
 
 
 def test_a_file_that_holds_no_model_is_told(tmp_path):
-    (tmp_path / "model.keras").write_bytes(b"not a model at all")
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 but no model at all")
     with pytest.raises(CheckError, match="expected a saved Keras model, found an error"):
+        checks.load_model(tmp_path / "model.keras")
+
+
+def test_a_pickle_in_which_keras_would_find_its_archive_is_told(tmp_path):
+    with (tmp_path / "model.keras").open("wb") as file:
+        pickle.dump(tiny_model(), file)
+    assert keras.saving.load_model(tmp_path / "model.keras")
+    with pytest.raises(CheckError, match="as the model's own `save` writes it, found one written in another way"):
         checks.load_model(tmp_path / "model.keras")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def card_is_true(card: Mapping[str, Any], model: Any, name: str, class_names: Se
     worst = {class_name for class_name, share in recall.items() if share <= min(recall.values()) + 1e-9}
     told = " ".join(str(text) for text in card["limits"]).lower()
     fail_unless(
-        any(class_name in told for class_name in worst),
+        any(re.search(rf"\b{re.escape(class_name.lower())}(e?s)?\b", told) for class_name in worst),
         f"{name}['limits']: expected one of the sentences to name the class with the lowest recall, found none",
     )
 

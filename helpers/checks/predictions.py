@@ -255,11 +255,12 @@ def above_chance(
         p=p,
     )
     asked = max(needed, math.ceil(at_least * n - 1e-9)) / n
+    why = f" (p < {p})" if asked == result.needed else ""
     measurements.note(measurements.Measurement(name, result.accuracy, chance, asked, n))
     fail_unless(
         result.p_value < p,
         f"{name}: expected an accuracy that luck can't explain, found {result.accuracy:.3f} on {n} images that the "
-        f"model has not seen; guessing gets {chance:.2f}, and at least {result.needed:.3f} is needed (p < {p})",
+        f"model has not seen; guessing gets {chance:.2f}, and at least {asked:.3f} is needed{why}",
     )
     fail_unless(
         result.accuracy >= at_least,

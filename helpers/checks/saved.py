@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
 _SECONDS = 180.0  # that a new process may take
+_ARCHIVE = b"PK\x03\x04"  # how a zip archive begins, which a `.keras` file is
 
 
 class FreshProcessError(ImportError):
@@ -58,6 +59,13 @@ def saved_file(path: str | Path, suffix: str = ".keras") -> Path:
         raise NotAttempted(f"not attempted yet: there is no file {path}")
     fail_unless(file.is_file(), f"{path}: expected a file, found a folder")
     fail_unless(file.stat().st_size > 0, f"{path}: expected a saved model, found an empty file")
+    if suffix == ".keras":
+        # Keras finds the archive inside of other files too, a pickle of the model for one.
+        with file.open("rb") as content:
+            fail_unless(
+                content.read(len(_ARCHIVE)) == _ARCHIVE,
+                f"{path}: expected a file as the model's own `save` writes it, found one written in another way",
+            )
     return file
 
 
