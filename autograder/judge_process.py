@@ -498,7 +498,7 @@ def prepare(modules: Sequence[str]) -> None:
         return
     os.environ.update(
         TF_CPP_MIN_LOG_LEVEL="3", TF_DETERMINISTIC_OPS="1", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow",
-        MPLBACKEND="Agg", TF_ENABLE_ONEDNN_OPTS="1", ONEDNN_MAX_CPU_ISA="AVX2",
+        MPLBACKEND="Agg", TF_ENABLE_ONEDNN_OPTS="0",
     )  # fmt: skip
     import numpy  # noqa: F401
 

@@ -86,10 +86,7 @@ def _thread_settings() -> dict[str, str]:
 DETERMINISTIC = {
     "PYTHONHASHSEED": "0",
     "TF_DETERMINISTIC_OPS": "1",
-    # oneDNN trains small networks in a third of the time and, with one thread, gives the same bits each time. It would
-    # compile other code for other processors; this much, all that TensorFlow is likely to meet can do.
-    "TF_ENABLE_ONEDNN_OPTS": "1",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
     "KERAS_BACKEND": "tensorflow",
