@@ -43,7 +43,7 @@ AUTOGRADE = (
     "nbgrader.preprocessors.CheckCellMetadata",
 )
 FEEDBACK = (
-    "nbgrader.preprocessors.GetGrades",
+    "autograder.feedback_cells.ShowMarks",
     "autograder.feedback_cells.HideTests",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 )
