@@ -247,7 +247,7 @@ def test_right_ways_to_compile_pass(run, code):
             COMPILE.replace(
                 '"sparse_categorical_crossentropy"', "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
             ),
-            "applies softmax a second time",
+            "probabilities a second time",
         ),
         ("model_intro = helpers.create_model_intro(num_classes=10)" + COMPILE, "expected a model that returns"),
         ("model_intro = model_intro.compile('adam')", "model_intro: expected a Keras model, found None"),
@@ -448,7 +448,7 @@ LOGITS = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
     [
         ("layers.Rescaling(1.0 / 255)(inputs)", "inputs", "expected a first loss not far from that of a shrug"),
         ("1.0 / 255", "1.0 / 100", "pixels brought from 0...255 to 0...1 before the convolution"),
-        ('"sparse_categorical_crossentropy"', LOGITS, "applies softmax a second time"),
+        ('"sparse_categorical_crossentropy"', LOGITS, "probabilities a second time"),
         (', activation="softmax"', "", "expected "),
         ("softmax", "sigmoid", "what model_mended predicts: expected probabilities that add up to 1"),
         ("(few, validation_data=val_ds", "(few, validation_data=few", "is the validation data val_ds"),
