@@ -22,7 +22,7 @@ demo: $(READY) ## grade a class of sample submissions and show the marks (some m
 	@scripts/setup.sh sandbox
 	@$(BIN)/autograder demo
 
-test: $(READY) ## everything that must hold: style, up-to-date notebooks, all tests (up to 25 minutes)
+test: $(READY) ## everything that must hold: style, up-to-date notebooks, all tests (about half an hour)
 	@scripts/setup.sh sandbox
 	@scripts/setup.sh browser
 	@scripts/setup.sh database
