@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,30 @@ def test_files_are_as_they_were(snapshot):
     snapshot["restore"](names)
     assert sorted(str(path) for path in Path().rglob("*")) == ["models", "models/kept.txt"]
     assert Path("models/kept.txt").read_text() == "kept"
+
+
+def test_what_is_mounted_in_the_work_folder_is_left_alone(tmp_path, needs_bubblewrap):
+    (tmp_path / "lent").mkdir()
+    (tmp_path / "lent" / "theirs.txt").write_text("theirs")
+    code = (
+        "import pathlib, runpy, sys\n"
+        "snapshot, names = runpy.run_path(sys.argv[1]), {}\n"
+        "pathlib.Path('mine.txt').write_text('mine')\n"
+        "snapshot['save'](names)\n"
+        "pathlib.Path('mine.txt').unlink()\n"
+        "snapshot['restore'](names)\n"
+        "print(pathlib.Path('mine.txt').read_text(), pathlib.Path('course/lib/theirs.txt').read_text())\n"
+        "print(*pathlib.Path(snapshot['SAVED']['folder']).iterdir())\n"
+    )
+    work, lib = tmp_path / "work", tmp_path / "work" / "course" / "lib"
+    lib.mkdir(parents=True)
+    snapshot = Path(bank.__file__).parent / "inside" / "snapshot.py"
+    sandbox = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", str(tmp_path / "lent"), str(lib), "--chdir", str(work)]
+    done = subprocess.run([*sandbox, sys.executable, "-c", code, str(snapshot)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read, copied = done.stdout.splitlines()
+    assert read == "mine theirs"
+    assert [Path(path).name for path in copied.split()] == ["mine.txt"]
 
 
 def everything(model):

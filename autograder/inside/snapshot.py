@@ -266,13 +266,33 @@ def _drawing():
     return back
 
 
+def _mounted(folder):
+    """The entries of a folder that hold something mounted: nobody made these here, and nobody can change them."""
+    try:
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return set()
+    inside = f"{Path(folder).resolve()}/".replace("//", "/")
+    return {mount.removeprefix(inside).split("/")[0] for mount in mounts if mount.startswith(inside)}
+
+
 def _copy_folder(source, target):
+    kept = _mounted(source) | _mounted(target)
     for path in Path(target).iterdir():
+        if path.name in kept:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    shutil.copytree(source, target, dirs_exist_ok=True, symlinks=True)
+    top = str(source)
+    shutil.copytree(
+        source,
+        target,
+        dirs_exist_ok=True,
+        symlinks=True,
+        ignore=lambda folder, names: kept if str(folder) == top else (),
+    )
 
 
 def save(names):
