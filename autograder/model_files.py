@@ -98,6 +98,8 @@ def checked_keras_file(raw: bytes | memoryview, bounds: Bounds) -> bytes:
         Refused: The file is damaged or holds anything but a model of built-in layers.
     """
     members = read_zip(raw, bounds)
+    if bytes(raw[:4]) != b"PK\x03\x04":  # an archive is found inside of other files too, a pickle for one
+        raise Refused("it is not a model that `model.save` wrote as `.keras`: it begins as another kind of file does")
     if _CONFIG not in members or _WEIGHTS not in members:
         raise Refused("it is not a model that `model.save` wrote as `.keras`")
     extra = set(members) - {_CONFIG, _METADATA, _WEIGHTS}
