@@ -234,19 +234,7 @@ class Grading:
             stamp = digest(common, submission_stamp(self.episode.submitted(student)))
             entry = entries.get(student)
             if not self.force and entry is not None and self._holds(entry, stamp, book):
-                marks = () if entry.problem else in_order(self.episode, book.rows[student], entry)
-                look.unchanged.append(
-                    StudentResult(
-                        student,
-                        name,
-                        marks,
-                        entry.problem,
-                        entry.repairs,
-                        fresh=False,
-                        ran=entry.ran,
-                        penalty=book.penalty.get(student, 0.0),
-                    )
-                )
+                look.unchanged.append(_known(self.episode, student, entry, book))
             else:
                 look.changed[student] = stamp
                 if entry is not None and entry.key:
@@ -631,6 +619,21 @@ def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
     return in_order(episode, book.rows.get(student, []))
 
 
+def _known(episode: Episode, student: str, entry: Entry, book: ClassMarks) -> StudentResult:
+    """What ledger and gradebook tell of somebody who was graded before."""
+    return StudentResult(
+        student,
+        episode.name,
+        () if entry.problem else in_order(episode, book.rows.get(student, []), entry),
+        entry.problem,
+        entry.repairs,
+        fresh=False,
+        ran=entry.ran,
+        penalty=book.penalty.get(student, 0.0),
+        sandbox=entry.sandbox,
+    )
+
+
 def recorded(episode: Episode, config: Config) -> list[StudentResult]:
     """What is known about everybody who was graded in an episode, with marks as they are now.
 
@@ -641,23 +644,9 @@ def recorded(episode: Episode, config: Config) -> list[StudentResult]:
     entries = Ledger(episode.root, episode.name).read()
     found = []
     for student in sorted({*book.rows, *entries}):
-        entry = entries.get(student, Entry(student))
-        marks = () if entry.problem else in_order(episode, book.rows.get(student, []), entry)
-        if marks or entry.problem:
-            penalty = book.penalty.get(student, 0.0)
-            found.append(
-                StudentResult(
-                    student,
-                    episode.name,
-                    marks,
-                    entry.problem,
-                    entry.repairs,
-                    fresh=False,
-                    ran=entry.ran,
-                    penalty=penalty,
-                    sandbox=entry.sandbox,
-                )
-            )
+        known = _known(episode, student, entries.get(student, Entry(student)), book)
+        if known.marks or known.problem:
+            found.append(known)
     if not found:
         raise CourseError(f"Nobody was graded in {episode.name} yet. Run `autograder grade {episode.name}` first.")
     return found
