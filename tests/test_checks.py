@@ -859,3 +859,16 @@ def test_what_arrives_at_a_layer_is_computed_even_if_two_models_share_it():
     assert np.allclose(checks.arriving_at(half, "Flatten", images), images / 2)
     with pytest.raises(CheckError, match="expected a Conv2D layer, found none"):
         checks.arriving_at(plain, "Conv2D", images)
+
+
+@pytest.mark.parametrize(("recorded", "holds"), [(40.0, True), (-np.log(1e-7), True), (12.0, False)])
+def test_a_loss_that_ran_away_may_be_larger_than_the_probabilities_tell_but_not_smaller(recorded, holds):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(5, activation="softmax", use_bias=False)])
+    model.set_weights([np.array([[900, 0, 0, 0, 0], [900, 0, 0, 0, 0]], dtype="float32")])
+    data = (np.ones((4, 2), dtype="float32"), np.full(4, 2))  # sure of the first class, and wrong each time
+    series = {"val_loss": [recorded], "val_accuracy": [0.0]}
+    if holds:
+        checks.validated_on(series, model, data)
+    else:
+        with pytest.raises(CheckError, match="found other numbers"):
+            checks.validated_on(series, model, data)

@@ -16,6 +16,8 @@ from helpers.checks.predictions import predict
 from helpers.checks.values import CheckError, NotAttempted, attempted, expect_number, fail_unless
 from helpers.checks.wording import first_line, is_blank, kind, listed, shortened
 
+#: A smaller probability counts as this much in a cross-entropy, as in Keras.
+SMALLEST_SHARE = 1e-7
 #: How far a loss may lie from the one measured again: more than rounding, less than a training step.
 SAME_MEASURE = 5e-4
 #: How far an accuracy may lie from the one measured again: one image of 250, where two classes are as good as equal.
@@ -33,7 +35,7 @@ def mean_cross_entropy(probabilities: Any, labels: Any) -> float:
         The mean over the images. Probabilities below 1e-7 count as 1e-7, as in Keras.
     """
     table, true = np.asarray(probabilities, dtype=float), np.asarray(labels).reshape(-1).astype(int)
-    return float(-np.log(np.clip(table[np.arange(len(true)), true], 1e-7, 1.0)).mean())
+    return float(-np.log(np.clip(table[np.arange(len(true)), true], SMALLEST_SHARE, 1.0)).mean())
 
 
 def cross_entropy(value: Any, probabilities: Any, label: int, name: str, tolerance: float = 1e-4) -> float:
@@ -201,10 +203,12 @@ def validated_on(
         model_name: What the model is called.
         epoch: Which epoch to compare, as an index; the last by default.
     """
-    loss, accuracy = measured(model, images, model_name)
+    shares, labels = _predicted(model, images, model_name)
+    loss, accuracy = mean_cross_entropy(shares, labels), _accuracy(shares, labels)
     recorded = series["val_loss"][epoch]
     # Training works with the numbers before softmax, so its loss goes on to grow where a probability is 0 to us.
-    same_loss = abs(recorded - loss) <= SAME_MEASURE or (_saturated(model, images, model_name) and recorded >= loss)
+    saturated = bool((shares[np.arange(len(labels)), labels] < 2 * SMALLEST_SHARE).any())
+    same_loss = abs(recorded - loss) <= SAME_MEASURE or (saturated and recorded >= loss)
     fail_unless(
         same_loss and abs(series["val_accuracy"][epoch] - accuracy) <= SAME_ACCURACY,
         f"{name}: expected the loss and accuracy of {model_name} on the images of val_ds, found other numbers; is the "
@@ -223,19 +227,22 @@ def measured(model: Any, images: Any, name: str = "model") -> tuple[float, float
     Returns:
         Its mean cross-entropy and its accuracy.
     """
+    shares, labels = _predicted(model, images, name)
+    return mean_cross_entropy(shares, labels), _accuracy(shares, labels)
+
+
+def _predicted(model: Any, images: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A classifier's probabilities, `(n, classes)`, and the true class numbers, `(n,)`."""
     pixels, labels = arrays_of(images)
     shares = predict(model, pixels.astype("float32"), name)
     fail_unless(
         shares.ndim == 2 and shares.shape[1] > labels.max(), f"{name}: expected one number for each class, found others"
     )
-    return mean_cross_entropy(shares, labels), float((shares.argmax(axis=1) == labels).mean())
+    return shares, labels.reshape(-1).astype(int)
 
 
-def _saturated(model: Any, images: Any, name: str) -> bool:
-    """Whether the probability of some true class is as good as 0."""
-    pixels, labels = arrays_of(images)
-    shares = predict(model, pixels.astype("float32"), name)
-    return bool((shares[np.arange(len(labels)), labels.reshape(-1).astype(int)] < 2e-7).any())
+def _accuracy(shares: np.ndarray, labels: np.ndarray) -> float:
+    return float((shares.argmax(axis=1) == labels).mean())
 
 
 def curves(facts: Any, history: Any, name: str = "fig") -> None:
