@@ -444,10 +444,12 @@ def test_hostile_weights_are_refused(parts, what, tmp_path):
 
 
 def test_a_checked_file_holds_its_parts_and_nothing_else(parts):
-    padded = b"MZ evil stub" + zipped(parts) + b"trailing evil"
+    padded = zipped(parts) + b"trailing evil"
     content = model_files.checked_keras_file(padded, BOUNDS)
     assert b"evil" not in content
     assert model_files.read_zip(content, BOUNDS) == {**parts}
+    with pytest.raises(Refused, match="begins as another kind of file does"):
+        model_files.checked_keras_file(b"MZ evil stub" + padded, BOUNDS)
 
 
 def test_a_model_with_more_weights_than_may_cross_is_refused():
