@@ -24,7 +24,7 @@ from autograder.course import Episode, find_episode, load_config
 from autograder.export import export
 from autograder.grade import StudentResult, prepare, read_class_marks, read_marks
 from autograder.jobs import Result
-from autograder.recording import Recorder
+from autograder.recording import Recorder, SharedGradebook
 from autograder.report import write_report
 
 NAME = "01-small"
@@ -348,3 +348,22 @@ def test_the_class_report_gives_the_reasons_of_an_earlier_run_too(episode, tmp_p
     page = write_report(tmp_path / "report.html", NAME, again).read_text()
     assert "total should be 6; yours is 7" in page
     assert read_class_marks(episode)["bob"][0].message == "total should be 6; yours is 7"
+
+
+@pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
+def test_what_stops_half_way_leaves_nothing_in_the_gradebook(tmp_path, problem):
+    """nbgrader commits after each of its steps; those of one batch count together or not at all."""
+    url = f"sqlite:///{tmp_path / 'gradebook.db'}"
+    gradebook = SharedGradebook(url, "course")
+    try:
+        with gradebook.transaction():
+            gradebook.add_student("whole")
+        with pytest.raises(problem), gradebook.transaction():
+            gradebook.add_student("half")
+            raise problem
+        with gradebook.transaction():
+            gradebook.add_student("after")
+    finally:
+        gradebook.end()
+    with Gradebook(url) as found:
+        assert {student.id for student in found.students} == {"whole", "after"}
