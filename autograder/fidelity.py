@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import math
@@ -263,6 +264,35 @@ def collect(episode: Episode, ledger: Ledger) -> Kept | None:
     )
 
 
+def with_older(found: Kept, older: Kept) -> Kept:
+    """What is known of an episode from here and from earlier, on this machine or another.
+
+    Args:
+        found: What the runs here have shown.
+        older: What was kept before.
+
+    Returns:
+        `found`; if nothing has changed since `older`, then with its mutants where more of them had been tried, and with
+        its seeds for each set of images where right answers had been graded more often.
+    """
+    if found.fingerprint != older.fingerprint or found.images != older.images:
+        return found
+    known = dataclasses.replace(found, steady=dict(found.steady), trained=list(found.trained))
+    if older.untried < found.untried:
+        known.untried, known.survivors = older.untried, older.survivors
+        known.exercises = {
+            name: dataclasses.replace(row, mutants=before.mutants, mutants_caught=before.mutants_caught)
+            for name, row in found.exercises.items()
+            for before in (older.exercises[name],)
+        }
+    for images, before in older.steady.items():
+        if before["gradings"] > known.steady.get(images, {"gradings": 0})["gradings"]:
+            known.steady[images] = before
+            known.trained = [one for one in known.trained if one.images != images]
+            known.trained += [one for one in older.trained if one.images == images]
+    return known
+
+
 def _steadiness(
     episode: Episode, ledger: Ledger, sets: Mapping[str, CourseImages]
 ) -> tuple[dict[str, dict[str, int]], list[Trained]]:
@@ -511,8 +541,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = collect(episode, ledger)
         if found is None:
             print(f"{episode.name}: not judged since it changed; what was kept stays. `autograder bank {episode.name}`")
-        else:
-            found.write(root)
+            continue
+        before = root / KEPT / f"{episode.name}.json"
+        (with_older(found, Kept.read(before)) if before.is_file() else found).write(root)
     kept = read_all(root)
     missing = unmeasured(root, kept)
     changed = [name for name in stale(root, kept) if name not in missing]

@@ -125,6 +125,21 @@ def test_what_is_kept_is_read_back_and_a_damaged_file_is_named(tmp_path):
         fidelity.read_all(tmp_path)
 
 
+def test_what_was_tried_elsewhere_counts_as_long_as_nothing_has_changed():
+    older = kept()
+    fewer = dataclasses.replace(
+        older, exercises={"add-up": Row(3, 0, 6, 0, 1, 0, 4, 4)}, untried=9, survivors=[], steady={}, trained=[]
+    )
+    both = fidelity.with_older(fewer, older)
+    assert both.exercises == {"add-up": Row(3, 0, 6, 0, 20, 19, 4, 4)}
+    assert (both.untried, both.survivors) == (older.untried, older.survivors)
+    assert (both.steady, both.trained) == (older.steady, older.trained)
+    assert fidelity.with_older(older, fewer) == older, "here more is known"
+    assert fewer.steady == {} and fewer.trained == [], "what was given stays as it was"
+    for other in ({"fingerprint": "other"}, {"images": "photographs"}):
+        assert fidelity.with_older(fewer, dataclasses.replace(older, **other)) == fewer
+
+
 def test_the_document_says_all_that_is_kept():
     text = render([kept()])
     for part in (
