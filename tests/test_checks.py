@@ -861,6 +861,14 @@ def test_what_arrives_at_a_layer_is_computed_even_if_two_models_share_it():
         checks.arriving_at(plain, "Conv2D", images)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("layer", ["Conv2D", "Dense"])
+def test_a_right_model_is_looked_into_without_a_warning_below_the_test_cell(layer):
+    model = create_model_intro()
+    arrived = checks.arriving_at(model, layer, images_of(3, size=32))
+    assert len(arrived) == 3
+
+
 @pytest.mark.parametrize(("recorded", "holds"), [(40.0, True), (-np.log(1e-7), True), (12.0, False)])
 def test_a_loss_that_ran_away_may_be_larger_than_the_probabilities_tell_but_not_smaller(recorded, holds):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(5, activation="softmax", use_bias=False)])

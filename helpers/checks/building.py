@@ -157,7 +157,9 @@ def arriving_at(model: Any, kind_of_layer: str, images: Any, name: str = "model"
     source = layer.input
     if any(source is given for given in copy.inputs):
         return np.asarray(images)
-    return predict(keras.Model(copy.inputs, source), images, name)
+    # Keras warns if a model of a list of inputs, even of one, is shown a plain batch.
+    inputs = copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs
+    return predict(keras.Model(inputs, source), images, name)
 
 
 def convolved(layer: Any, values: Any) -> np.ndarray:
