@@ -512,7 +512,12 @@ overfitted = "B"
         (
             "run-search",
             SEARCH.replace("seconds = time.monotonic() - start - used", "seconds = used"),
-            "the seconds that each",
+            "expected what each trial took",
+        ),
+        (
+            "run-search",
+            SEARCH.replace("seconds = time.monotonic() - start - used", "seconds = time.monotonic() - start"),
+            "expected what each trial took",
         ),
         (
             "run-search",
@@ -598,6 +603,7 @@ def test_wrong_answers_fail_and_say_why(run, exercise, code, says):
         (DROPOUT.replace("(filters, dropout_rate)", "(filters)"), "found TypeError"),
         (DROPOUT.replace('"softmax"', "None"), "probabilities"),
         (DROPOUT.replace("(2, 2)", "(3, 3)"), "expected more parameters"),
+        (DROPOUT.replace(', activation="relu"', ""), "a convolution with ReLU"),
         (
             DROPOUT + "import functools\ncreate_model_dropout = functools.cache(create_model_dropout)",
             "training one changed another",
@@ -629,6 +635,7 @@ test_error = np.sqrt(test_accuracy * (1 - test_accuracy) / 250)
         (FINAL + "test_accuracy, test_error = 0.99, (0.99 * 0.01 / 250) ** 0.5", "gets right"),
         (FINAL + "sealed_test.open_for(create_model_dropout(4, 0.1))", "opened for one model, found 2"),
         (FINAL.replace("int(chosen[0])", "12"), "that were chosen"),
+        (FINAL.replace("epochs=2, ", ""), "a training of 10 epochs, found one of 32 batches"),
         (FINAL.replace("Adam(chosen[2])", "Adam(0.02)"), "that were chosen"),
         (
             FINAL.replace('final_model.save("models/model_tuned.keras")', ""),
