@@ -42,7 +42,7 @@ from autograder.giveaways import giveaways, given, secrets_of
 from autograder.images import CourseImages
 from autograder.judge import Answer, GraderFailed, JudgeLimits, Question
 from autograder.limits import GIB, Limits
-from autograder.mutate import located, located_source, mutants, visible_part, without_checks
+from autograder.mutate import located, located_source, mutants, without_checks, without_visible_check
 from autograder.student import is_test_cell
 from autograder.worker import Worker
 from helpers.measurements import Measurement
@@ -528,10 +528,9 @@ class BankClient(GradingClient):
         except GraderFailed:
             return one
         one = dataclasses.replace(one, failed_at=place)
-        text, whole = without_checks(source)[place]
-        visible = without_checks(visible_part(source))
-        tests = [whole, *(visible[place][1:] if place < len(visible) and visible[place][0] == text else ())]
-        for test in tests:
+        for test in (without_checks(source)[place][1], without_visible_check(source, place)):
+            if test is None:
+                continue
             try:
                 answer = await self._ask(test)
             except GraderFailed:

@@ -97,6 +97,17 @@ def visible_part(source: str) -> str:
     return "\n".join(kept)
 
 
+def without_visible_check(source: str, place: int) -> str | None:
+    """The part of a test cell that students have, without the check at a place of the whole cell; None if it is hidden.
+
+    There it may stand at another place: what only hidden tests read is a check of its own for students.
+    """
+    texts = [text for text, _ in without_checks(source)]
+    same = [part for text, part in without_checks(visible_part(source)) if text == texts[place]]
+    before = texts[:place].count(texts[place])
+    return same[before] if before < len(same) else None
+
+
 def located_source(source: str) -> str:
     """A test cell that says which of its checks it comes to, for `located`."""
     tree = ast.parse(source)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import ast
 import contextlib
 
-from autograder.mutate import located, located_source, mutants, visible_part, without_checks
+from autograder.mutate import (
+    located,
+    located_source,
+    mutants,
+    visible_part,
+    without_checks,
+    without_visible_check,
+)
 
 TEST = """\
 from helpers import checks
@@ -40,6 +47,21 @@ def test_a_cell_says_which_check_it_came_to_last(capsys):
         with contextlib.suppress(AssertionError, KeyError):
             exec(located_source(source), {"wrong": wrong})
         assert located(f"printed before\n{capsys.readouterr().out}") == place
+
+
+def test_a_check_is_found_in_the_part_that_students_have_wherever_it_stands_there():
+    source = """\
+series = checks.history_of(history)
+assert a
+### BEGIN HIDDEN TESTS
+assert series
+assert a
+### END HIDDEN TESTS
+"""
+    assert [text for text, _ in without_checks(source)] == ["assert a", "assert series", "assert a"]
+    assert without_visible_check(source, 0) == "series = checks.history_of(history)\npass"
+    assert without_visible_check(source, 1) is None
+    assert without_visible_check(source, 2) is None, "that one is hidden, though it reads like the first"
 
 
 def test_the_visible_part_is_the_cell_without_its_hidden_tests():
