@@ -1,15 +1,12 @@
-"""The sixth episode: its scale, its solution, other right answers, and the mistakes that a novice makes.
+"""The sixth episode: what it has to keep, its published scale, and what the lesson is made of.
 
-Trainings are cut to an epoch or two, and the trials of the search are made up: that the real ones earn full marks is
-shown by the tests of the notebooks.
+Other right answers, and the mistakes that novices make, stand in `tests/bank/06-tune-cnn/`. That the solution earns
+full marks is shown there, and by the tests of the notebooks.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +18,6 @@ from episode_run import (
     assert_not_attempted,
     assert_release_is_clean,
     assert_rubrics_add_up,
-    exercise_of,
     given_cell,
     marked_cells,
     notebooks_of,
@@ -31,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import helpers
-from helpers.checks import tuning
+from helpers.checks import NotAttempted, tuning
 
 NAME = "06-tune-cnn"
 TESTS = (
@@ -46,75 +42,12 @@ TESTS = (
 )
 WRITTEN = ("what-i-tried",)
 
-
 notebooks = notebooks_of(NAME)
-
-
-@pytest.fixture(scope="module")
-def given_values() -> dict[str, Any]:
-    """What the cells that learners only run leave behind, the same for every run."""
-    return {}
 
 
 def made_up_trial(filters: int, dropout_rate: float, learning_rate: float) -> float:
     """A trial that trains nothing: some number of the 250 validation images."""
     return round(100 + filters + 20 * dropout_rate + 2000 * learning_rate) / 250
-
-
-def value_of(code: str, name: str, namespace: dict[str, Any]) -> Any:
-    """Run a cell and return the value of its last line, as a kernel does."""
-    tree = ast.parse(code)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, name, "exec"), namespace)
-    return None if last is None else eval(compile(ast.Expression(last.value), name, "eval"), namespace)
-
-
-@pytest.fixture
-def run(notebooks, data_folder, given_values, tmp_path, monkeypatch):
-    """Run some exercises with other code in some of their cells, on top of what comes before them in the notebook."""
-    source, release = notebooks
-    starters, marked = starters_of(release), marked_cells(source)
-
-    def quickly(code: str) -> str:
-        return code.replace("epochs=10", "epochs=2").replace("epochs = 25", "epochs = 8")
-
-    def go(answers: Mapping[str, str] | None = None, tests=TESTS) -> Run:
-        answers = dict(answers or {})
-        assert {name.removesuffix("-probe") for name in answers} <= set(TESTS), "an answer for no exercise"
-        monkeypatch.chdir(tmp_path)
-        if not given_values:
-            exec(given_cell(source, "prepare_datasets"), given_values)
-        (tmp_path / "models").mkdir(exist_ok=True)
-        namespace = dict(given_values)
-        namespace["keras"].utils.set_random_seed(36)
-        exec(given_cell(source, "records = {"), namespace)
-        exec(given_cell(source, "grid = []"), namespace)
-        exec(given_cell(source, "lab_book = "), namespace)
-        namespace["run_trial"] = made_up_trial
-        # What an untrained model of the notebook's would do: the first cells of the lesson's story, without their cost.
-        namespace["history_fast"] = type("History", (), {"history": namespace["records"]["B"]})
-        namespace["sealed_test"] = helpers.SealedTestSet(namespace["sealed_test"]._test_ds)
-        outcome = Run(values=namespace)
-        for name, cell in marked.items():
-            exercise = exercise_of(cell)
-            if exercise in WRITTEN or (name != exercise and exercise not in tests):
-                continue
-            if exercise not in tests and TESTS.index(exercise) > max(map(TESTS.index, tests)):
-                continue
-            if exercise not in tests and exercise in ("final-report", "mini-challenge"):
-                continue
-            code = answers.get(name, quickly(cell.source))
-            try:
-                value = value_of(starters[name] if code == "STARTER" else code, name, namespace)
-            except Exception as error:
-                (outcome.failed if cell.metadata.nbgrader.grade else outcome.broken)[name.removesuffix("-test")] = error
-            else:
-                if cell.metadata.nbgrader.grade:
-                    outcome.values[f"value of {name}"] = value
-        plt.close("all")
-        return outcome
-
-    return go
 
 
 # --- the episode as a whole ---
@@ -133,8 +66,16 @@ def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
     assert_release_is_clean(notebooks[1], "above_chance", "reloads(", *answers)
 
 
-def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(run):
-    assert_not_attempted(run({name: "STARTER" for name in TESTS}), TESTS)
+def test_the_untouched_release_fails_every_machine_graded_test_as_not_attempted_yet(
+    notebooks, data_folder, tmp_path, monkeypatch
+):
+    source, release = notebooks
+    starters, outcome = starters_of(release), Run()
+    monkeypatch.chdir(tmp_path)
+    exec(given_cell(source, "prepare_datasets"), outcome.values)
+    for name, cell in marked_cells(source).items():
+        outcome.execute(cell, starters.get(name))
+    assert_not_attempted(outcome, TESTS)
 
 
 # --- the published scale ---
@@ -251,6 +192,12 @@ def test_a_lab_book_has_one_best_by_validation_and_a_claim_that_is_too_good():
     pd.testing.assert_frame_equal(helpers.lab_book(7), helpers.lab_book(7))
 
 
+def test_a_blank_in_a_table_of_trials_is_not_attempted_yet_and_its_column_is_named():
+    table = pd.DataFrame({"filters": [8, 16], "learning_rate": [0.001, ...]})
+    with pytest.raises(NotAttempted, match=r"^not attempted yet: learning_rate in results"):
+        tuning.trial_table(table, "results", ["filters", "learning_rate"])
+
+
 def test_trials_are_drawn_best_on_top():
     table = pd.DataFrame({"filters": [8, 32], "dropout_rate": [0.0, 0.5], "val_accuracy": [0.56, 0.44]}, index=[5, 4])
     figure = helpers.plot_trials(table)
@@ -293,386 +240,3 @@ def test_kerastuner_searches_in_the_work_folder_and_says_little(notebooks, tmp_p
     exec(code, {"results": results * 3, "run_trial": run_trial, "keras": keras, "pd": pd, "time": time})
     assert len(tried) == 6  # two more: that is what the budget allows
     exec(code, {"results": ...})
-
-
-# --- right answers ---
-
-
-def test_the_solution_passes_and_the_challenge_counts_its_points(run):
-    outcome = run()
-    assert not outcome.broken
-    assert not outcome.failed
-    assert outcome.values["value of mini-challenge-test"] in (0, 1, 2, 3, 4)
-
-
-SEARCH = """
-def run_search(settings, run_trial, time_budget):
-    start = time.monotonic()
-    rows = []
-    for filters, dropout_rate, learning_rate in settings:
-        used = time.monotonic() - start
-        if len(rows) >= 6 and used >= time_budget:
-            break
-        val_accuracy = run_trial(filters, dropout_rate, learning_rate)
-        seconds = time.monotonic() - start - used
-        rows.append({"filters": filters, "dropout_rate": dropout_rate, "learning_rate": learning_rate,
-                     "val_accuracy": val_accuracy, "seconds": seconds})
-    return pd.DataFrame(rows)
-results = run_search(grid, run_trial, time_budget=10)
-"""
-RIGHT = {
-    "lists, names and orders of another kind": {
-        "spot-overfitting": """
-import numpy
-def gap(record):
-    last = len(record["accuracy"]) - 1
-    return numpy.subtract(record["accuracy"][last], record["val_accuracy"][last])
-overfitted = max(records, key=lambda name: gap(records[name]))
-""",
-        "run-search": """
-def run_search(settings, run_trial, time_budget):
-    names = ["val_accuracy", "seconds", "learning_rate", "filters", "dropout_rate"]
-    table = {name: [] for name in names}
-    begin = time.time()
-    for number, (f, d, lr) in enumerate(settings):
-        if number > 5 and time.time() > begin + time_budget:
-            return pd.DataFrame(table)
-        before = time.perf_counter()
-        for name, value in zip(names, [run_trial(f, d, lr), round(time.perf_counter() - before, 2), lr, f, d]):
-            table[name].append(value)
-    return pd.DataFrame(table)
-results = run_search([(4, 0.1, 0.01)] + grid, run_trial, 5).sort_values("val_accuracy")
-""",
-        "choose-setting": """
-def best_setting(table):
-    return list(table.sort_values("val_accuracy")[["filters", "dropout_rate", "learning_rate"]].iloc[-1])
-chosen = best_setting(results)
-""",
-        "catch-optimist": """
-def claimed_and_honest(lab_book):
-    best = lab_book.sort_values("val_accuracy").iloc[-1]
-    return np.array([lab_book.test_accuracy.max(), best.test_accuracy])
-""",
-    },
-    "a Sequential model, other layers of augmentation": {
-        "model-dropout": """
-def create_model_dropout(filters, dropout_rate):
-    return keras.Sequential([keras.Input((32, 32, 3)), layers.Rescaling(1 / 255), layers.Conv2D(filters, 3),
-        layers.ReLU(), layers.MaxPool2D(), layers.Flatten(), layers.Dropout(rate=dropout_rate),
-        layers.Dense(5, "softmax")])
-""",
-        "augmentation": """
-augment = keras.Sequential()
-augment.add(layers.RandomRotation(0.05))
-augment.add(layers.RandomZoom(0.1))
-augment.add(layers.RandomFlip(mode="horizontal"))
-""",
-    },
-    "augmentation that changes the light": {
-        "augmentation": "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.RandomBrightness(0.1)])",
-    },
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", RIGHT)
-def test_a_right_answer_in_another_way_passes(run, way):
-    outcome = run(RIGHT[way], tests=tuple(RIGHT[way]))
-    assert not outcome.broken
-    assert not outcome.failed
-
-
-# --- wrong answers: which test fails, and what it says ---
-
-DROPOUT = """
-def create_model_dropout(filters, dropout_rate):
-    inputs = keras.Input(shape=(32, 32, 3))
-    x = layers.Rescaling(1.0 / 255)(inputs)
-    x = layers.Conv2D(filters, (3, 3), activation="relu")(x)
-    x = layers.MaxPooling2D((2, 2))(x)
-    x = layers.Flatten()(x)
-    x = layers.Dropout(dropout_rate)(x)
-    outputs = layers.Dense(5, activation="softmax")(x)
-    return keras.Model(inputs=inputs, outputs=outputs)
-"""
-CHOOSE = """
-def best_setting(table):
-    best = table.loc[table["val_accuracy"].idxmax()]
-    return best["filters"], best["dropout_rate"], best["learning_rate"]
-chosen = best_setting(results)
-"""
-REPORT = """
-def claimed_and_honest(lab_book):
-    claimed = lab_book["test_accuracy"].max()
-    honest = lab_book.loc[lab_book["val_accuracy"].idxmax(), "test_accuracy"]
-    return claimed, honest
-"""
-GAP = """
-def gap(record):
-    return record["accuracy"][-1] - record["val_accuracy"][-1]
-overfitted = "B"
-"""
-
-
-@pytest.mark.parametrize(
-    ("exercise", "code", "says"),
-    [
-        ("spot-overfitting", GAP.replace('"B"', "..."), "not attempted yet: overfitted"),
-        ("spot-overfitting", GAP.replace('"B"', '"C"'), "knows its training images far better"),
-        ("spot-overfitting", GAP.replace('"B"', '"b"'), "expected one of 'A', 'B' and 'C', found 'b'"),
-        ("spot-overfitting", GAP.replace('"B"', "1"), "expected text"),
-        ("spot-overfitting", GAP.replace("[-1]", "[0]"), "0.75 - 0.5"),
-        ("spot-overfitting", GAP.replace("[-1]", "[1]"), "found IndexError"),
-        ("spot-overfitting", GAP.replace("[-1]", ""), "expected a function that can be called, found TypeError"),
-        (
-            "spot-overfitting",
-            GAP.replace(
-                'return record["accuracy"][-1] - record["val_accuracy"][-1]',
-                'return max(record["accuracy"]) - max(record["val_accuracy"])',
-            ),
-            "the last training accuracy minus the last validation",
-        ),
-        (
-            "spot-overfitting",
-            GAP.replace("return", "return abs(").replace('_accuracy"][-1]', '_accuracy"][-1])'),
-            "the last",
-        ),
-        ("spot-overfitting", GAP.replace("return", "print").replace("print ", "answer = "), "is there a 'return'"),
-        ("augmentation", "augment = layers.RandomFlip('horizontal')", "expected a Keras model"),
-        ("augmentation", "augment = [layers.RandomFlip('horizontal')]", "expected a Keras model, found list"),
-        ("augmentation", "augment = keras.Sequential([layers.RandomFlip('horizontal')])", "at least two layers"),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)])",
-            "images that stand on their head",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.RandomRotation(0.5)])",
-            "images that stand on their head",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomZoom(0.1), layers.RandomTranslation(0.1, 0.1)])",
-            "about half of the images to be mirrored left to right, found 0%",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.Dropout(0.0)])",
-            "one more small change",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.Rescaling(1 / 255)])",
-            "to stay as they are when the model predicts",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.RandomCrop(28, 28)])",
-            "images of the same size",
-        ),
-        (
-            "augmentation",
-            "augment = keras.Sequential([layers.RandomFlip('horizontal'), layers.RandomBrightness(0.9)])",
-            "found large ones",
-        ),
-        ("run-search", SEARCH.replace("len(rows) >= 6 and ", ""), "budget of 0 seconds: expected 6 rows"),
-        ("run-search", SEARCH.replace(" and used >= time_budget", ""), "time enough: expected 9 rows"),
-        ("run-search", SEARCH.replace("used >= time_budget", "used <= time_budget"), "time enough: expected 9 rows"),
-        (
-            "run-search",
-            SEARCH.replace("len(rows) >= 6 and used >= time_budget", "False"),
-            "expected 6 rows, one for each",
-        ),
-        ("run-search", SEARCH.replace("    return", "        return"), "expected 9 rows, one for each trial, found 1"),
-        ("run-search", SEARCH.replace("return pd.DataFrame(rows)", "return rows"), "(a pandas DataFrame), found list"),
-        ("run-search", SEARCH.replace('"seconds": seconds', '"time": seconds'), "seconds is missing"),
-        (
-            "run-search",
-            SEARCH.replace('"learning_rate": learning_rate', '"learning_rate": ...'),
-            "not attempted yet: learning_rate in",
-        ),
-        (
-            "run-search",
-            SEARCH.replace('"dropout_rate": dropout_rate', '"dropout_rate": learning_rate'),
-            "each setting in the row of its own trial",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_trial(filters, dropout_rate, learning_rate)", "0.5"),
-            "what run_trial returned for that setting",
-        ),
-        (
-            "run-search",
-            SEARCH.replace(
-                "run_trial(filters, dropout_rate, learning_rate)", "run_trial(filters, learning_rate, dropout_rate)"
-            ),
-            "what run_trial returned for that setting",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("seconds = time.monotonic() - start - used", "seconds = used"),
-            "expected what each trial took",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("seconds = time.monotonic() - start - used", "seconds = time.monotonic() - start"),
-            "expected what each trial took",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_search(grid, run_trial, time_budget=10)", "run_search"),
-            "results: expected a table",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_search(grid,", "run_search(grid[:3],"),
-            "results: expected at least 6 rows, found 3",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_search(grid,", "run_search(grid[:1] * 7,"),
-            "at least six different settings",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_search(grid, run_trial,", "run_search(grid, lambda *setting: sum(setting) / 91,"),
-            "on the 250 validation images",
-        ),
-        (
-            "run-search",
-            SEARCH.replace("run_search(grid, run_trial,", "run_search(grid, lambda *setting: 0.2,"),
-            "better than guessing",
-        ),
-        ("choose-setting", CHOOSE.replace("val_accuracy", "test_accuracy"), "not attempted yet: chosen"),
-        (
-            "choose-setting",
-            CHOOSE.replace("val_accuracy", "test_accuracy").replace("best_setting(results)", "grid[0]"),
-            "highest accuracy on the validation images",
-        ),
-        ("choose-setting", CHOOSE.replace("idxmax", "idxmin"), "highest accuracy on the validation images"),
-        ("choose-setting", CHOOSE.replace("idxmax", "argmax"), "KeyError"),
-        ("choose-setting", CHOOSE.replace("best_setting(results)", "(64, 0.5, 0.001)"), "chosen: expected the best"),
-        ("choose-setting", CHOOSE.replace(', best["learning_rate"]', ""), "expected shape (3,), found (2,)"),
-        (
-            "catch-optimist",
-            REPORT.replace("return claimed, honest", "return honest, claimed"),
-            "which of the two comes first",
-        ),
-        ("catch-optimist", REPORT.replace("return claimed, honest", "return claimed"), "expected two numbers"),
-        (
-            "catch-optimist",
-            REPORT.replace("return claimed, honest", "return 0.576, 0.492"),
-            "the highest test accuracy",
-        ),
-        (
-            "catch-optimist",
-            REPORT.replace('"val_accuracy"].idxmax()', '"test_accuracy"].idxmax()'),
-            "best by validation",
-        ),
-        (
-            "catch-optimist",
-            REPORT.replace(
-                'lab_book.loc[lab_book["val_accuracy"].idxmax(), "test_accuracy"]', 'lab_book["test_accuracy"].mean()'
-            ),
-            "best by validation",
-        ),
-        (
-            "catch-optimist",
-            REPORT.replace("lab_book.loc[", "lab_book.iloc[").replace('"test_accuracy"]\n    return', "2]\n    return"),
-            "",
-        ),
-    ],
-)
-def test_wrong_answers_fail_and_say_why(run, exercise, code, says):
-    if exercise == "choose-setting" and "not attempted" in says:
-        code = code.replace("chosen = best_setting(results)", "chosen = ...")
-    outcome = run({exercise: code}, tests=(exercise,))
-    assert says in str(outcome.failed[exercise])
-
-
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        (DROPOUT.replace("    x = layers.Dropout(dropout_rate)(x)\n", ""), "expected a Dropout layer after Flatten"),
-        (DROPOUT.replace("Dropout(dropout_rate)", "Dropout(0.5)"), "expected a dropout rate of 0.2"),
-        (DROPOUT.replace("Conv2D(filters", "Conv2D(16"), "expected 7 filters, found 16"),
-        (DROPOUT.replace("Dense(5", "Dense(10"), "arrays of shape (None, 5), found (None, 10)"),
-        (DROPOUT.replace("    x = layers.Rescaling(1.0 / 255)(inputs)", "    x = inputs"), "pixels brought from"),
-        (DROPOUT.replace("    return", "    model ="), "is there a 'return' at its end"),
-        (DROPOUT.replace("(filters, dropout_rate)", "(filters)"), "found TypeError"),
-        (DROPOUT.replace('"softmax"', "None"), "probabilities"),
-        (DROPOUT.replace("(2, 2)", "(3, 3)"), "expected more parameters"),
-        (DROPOUT.replace(', activation="relu"', ""), "a convolution with ReLU"),
-        (
-            DROPOUT + "import functools\ncreate_model_dropout = functools.cache(create_model_dropout)",
-            "training one changed another",
-        ),
-    ],
-)
-def test_wrong_models_with_dropout_fail_and_say_why(run, code, says):
-    outcome = run({"model-dropout": code}, tests=("model-dropout",))
-    assert says in str(outcome.failed["model-dropout"])
-
-
-FINAL = """
-final_model = create_model_dropout(int(chosen[0]), chosen[1])
-final_model.compile(keras.optimizers.Adam(chosen[2]), "sparse_categorical_crossentropy", metrics=["accuracy"])
-final_model.fit(train_ds, epochs=2, verbose=0)
-final_model.save("models/model_tuned.keras")
-test_accuracy = sealed_test.open_for(final_model)
-test_error = np.sqrt(test_accuracy * (1 - test_accuracy) / 250)
-"""
-
-
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        (FINAL.replace("\ntest_error = ", "\ntest_error = ... #"), "not attempted yet: test_error"),
-        (FINAL.replace("/ 250)", "/ 500)"), "the standard error of that accuracy on 250 images"),
-        (FINAL.replace("np.sqrt", ""), "the standard error of that accuracy"),
-        (FINAL.replace("sealed_test.open_for(final_model)", "0.99"), "opened for one model, found 0"),
-        (FINAL + "test_accuracy, test_error = 0.99, (0.99 * 0.01 / 250) ** 0.5", "gets right"),
-        (FINAL + "sealed_test.open_for(create_model_dropout(4, 0.1))", "opened for one model, found 2"),
-        (FINAL.replace("int(chosen[0])", "12"), "that were chosen"),
-        (FINAL.replace("epochs=2, ", ""), "a training of 10 epochs, found one of 32 batches"),
-        (FINAL.replace("Adam(chosen[2])", "Adam(0.02)"), "that were chosen"),
-        (
-            FINAL.replace('final_model.save("models/model_tuned.keras")', ""),
-            "there is no file models/model_tuned.keras",
-        ),
-        (
-            FINAL.replace("final_model.fit(train_ds, epochs=2, verbose=0)\n", ""),
-            "whose weights have never been adjusted",
-        ),
-    ],
-)
-def test_wrong_reports_fail_and_say_why(run, code, says):
-    outcome = run({"final-report": code}, tests=("final-report",))
-    assert says in str(outcome.failed["final-report"])
-
-
-CHALLENGE = """
-model_challenge = create_model_dropout(8, 0.1)
-model_challenge.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model_challenge.fit(train_ds, epochs=2, verbose=0)
-model_challenge.save("models/model_challenge.keras")
-"""
-
-
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        (CHALLENGE.replace("model_challenge.save", "# "), "there is no file models/model_challenge.keras"),
-        (CHALLENGE.replace("model_challenge.fit", "# "), "whose weights have never been adjusted"),
-        (
-            CHALLENGE.replace("train_ds,", "train_ds.map(lambda x, y: (x, (y + 1) % 5)),"),
-            "accuracy that luck can't explain",
-        ),
-        (CHALLENGE + "model_challenge.fit(train_ds, epochs=1, verbose=0)", "trained again after it was saved"),
-        (CHALLENGE.replace("create_model_dropout(8, 0.1)", "create_model_dropout"), ""),
-    ],
-)
-def test_wrong_challengers_fail_and_say_why(run, code, says):
-    outcome = run({"mini-challenge": code}, tests=("mini-challenge",))
-    assert says in str(outcome.failed["mini-challenge"])
