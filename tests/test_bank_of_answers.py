@@ -17,10 +17,8 @@ from autograder.course import episodes, find_episode
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = [episode.name for episode in episodes(REPOSITORY)]
 RIGHT, WRONG = 3, 5
-#: The share of an episode's checks that some wrong answer has to need. The banks of the episodes named here still lack
-#: wrong answers; `docs/fidelity.md` lists the checks without one.
-NEEDED = {"03-build-cnn": 0.9}
-NEEDED_ELSEWHERE = 0.95
+#: The share of an episode's checks that some wrong answer has to need; `docs/fidelity.md` lists the others.
+NEEDED = 0.95
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +41,7 @@ def test_the_grader_is_right_about_every_answer_and_every_check_has_its_use(repo
     assert not mistakes, "\n".join(mistakes)
     assert not bank.disorder(outcome)
     useless, checks = bank.unneeded(outcome), sum(map(len, outcome.checks.values()))
-    assert 1 - len(useless) / checks >= NEEDED.get(name, NEEDED_ELSEWHERE), f"no wrong answer needs {useless}"
+    assert 1 - len(useless) / checks >= NEEDED, f"no wrong answer needs {useless}"
 
 
 @pytest.mark.parametrize("name", NAMES)
