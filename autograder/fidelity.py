@@ -280,14 +280,14 @@ def with_older(found: Kept, older: Kept) -> Kept:
     known = dataclasses.replace(found, steady=dict(found.steady), trained=list(found.trained))
     if older.untried < found.untried:
         known.untried, known.survivors = older.untried, older.survivors
-        known.exercises = {
-            name: dataclasses.replace(row, mutants=before.mutants, mutants_caught=before.mutants_caught)
-            for name, row in found.exercises.items()
-            for before in (older.exercises[name],)
-        }
-    for images, before in older.steady.items():
-        if before["gradings"] > known.steady.get(images, {"gradings": 0})["gradings"]:
-            known.steady[images] = before
+        known.exercises = {}
+        for name, row in found.exercises.items():
+            before = older.exercises[name]
+            tried = {"mutants": before.mutants, "mutants_caught": before.mutants_caught}
+            known.exercises[name] = dataclasses.replace(row, **tried)
+    for images, graded in older.steady.items():
+        if graded["gradings"] > known.steady.get(images, {"gradings": 0})["gradings"]:
+            known.steady[images] = graded
             known.trained = [one for one in known.trained if one.images != images]
             known.trained += [one for one in older.trained if one.images == images]
     return known
