@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -23,14 +24,14 @@ import numpy as np
 from scipy import stats
 
 from autograder import bank
-from autograder.bank import Equivalent, Judged, Outcome, Row
+from autograder.bank import Equivalent, Judged, Outcome, Row, Variant
 from autograder.build import read_notebook
 from autograder.course import Episode, find_episodes, find_root
 from autograder.errors import CourseError
 from autograder.images import CourseImages
-from autograder.ledger import Ledger, digest_of_cells
+from autograder.ledger import PUBLISHED, Ledger, digest_of_cells
 
-KEPT, DOCUMENT, FIGURE = "bench/fidelity", "docs/fidelity.md", "docs/fidelity.svg"
+KEPT, DOCUMENT, FIGURE = PUBLISHED, "docs/fidelity.md", "docs/fidelity.svg"
 PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
 #: What is promised: the probability that a right answer fails, and that a model at chance passes.
 MOST_FALSE_FAILS, MOST_FALSE_PASSES = 1e-4, 1e-3
@@ -55,7 +56,7 @@ class Trained:
         n: How many held-out images.
         needed: How many have to be right.
         chance: The share that guessing gets.
-        right: How many were right, for each training.
+        right: How many were right: for each answer, those of its trainings.
     """
 
     exercise: str
@@ -64,17 +65,22 @@ class Trained:
     n: int
     needed: int
     chance: float
-    right: tuple[int, ...]
+    right: tuple[tuple[int, ...], ...]
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """How many were right, for each training of any answer."""
+        return tuple(itertools.chain(*self.right))
 
     @property
     def mean(self) -> float:
         """The mean accuracy."""
-        return float(np.mean(self.right)) / self.n
+        return float(np.mean(self.all)) / self.n
 
     @property
     def deviation(self) -> float:
         """The standard deviation of the accuracies; 0 for one training."""
-        return float(np.std(self.right, ddof=1)) / self.n if len(self.right) > 1 else 0.0
+        return float(np.std(self.all, ddof=1)) / self.n if len(self.all) > 1 else 0.0
 
     @property
     def false_fail(self) -> float | None:
@@ -86,32 +92,33 @@ class Trained:
         return false_pass(self.n, self.needed, self.chance, correlation)
 
 
-def false_fail(right: Sequence[int], n: int, needed: int) -> float | None:
-    """The probability that another right answer fails, from how the ones did that were tried.
+def false_fail(right: Sequence[Sequence[int]], n: int, needed: int) -> float | None:
+    """The probability that the poorest of some right answers fails when it is trained once more.
 
     A model is right on `K` of `n` images. `K` is taken to be beta-binomial: binomial, with a probability that differs
-    from training to training. Its mean is that of the trainings; its variance is the upper 95% confidence limit of
-    theirs (from the chi-squared distribution), so that few trainings give a cautious answer, and never less than the
-    binomial one. The parameters follow from mean and variance by the method of moments.
+    from training to training. Answers differ in how good they are (more epochs, another network), so each has its own
+    mean. Around it, all are taken to scatter alike: the variance is the pooled one within answers, or rather its upper
+    95% confidence limit (from the chi-squared distribution), so that few trainings give a cautious answer; and never
+    less than the binomial one. The parameters follow from mean and variance by the method of moments.
 
     Source: N. L. Johnson, A. W. Kemp, S. Kotz, *Univariate Discrete Distributions*, 3rd edition, section 6.9.2 (the
-    beta-binomial distribution); G. W. Snedecor, W. G. Cochran, *Statistical Methods*, 8th edition, chapter 5 (the
-    confidence limits of a variance).
+    beta-binomial distribution); G. W. Snedecor, W. G. Cochran, *Statistical Methods*, 8th edition, chapters 5 (the
+    confidence limits of a variance) and 12 (the variance within groups).
 
     Args:
-        right: How many images were right, for each training; two or more of them.
+        right: How many images were right: for each answer, those of its trainings, one or more.
         n: How many images there are.
         needed: How many have to be right.
 
     Returns:
-        P(K < needed); None from fewer than two trainings.
+        P(K < needed) for the answer with the lowest mean; None if no answer was trained twice.
     """
-    trainings = len(right)
-    if trainings < 2:
+    free = sum(len(one) - 1 for one in right)
+    if free < 1:
         return None
-    share = min(max(float(np.mean(right)) / n, 1e-9), 1 - 1e-9)
-    limit = stats.chi2.ppf(1 - _CONFIDENCE, trainings - 1)
-    variance = float(np.var(right, ddof=1)) * (trainings - 1) / limit
+    squares = sum(float(np.sum((np.asarray(one) - np.mean(one)) ** 2)) for one in right)
+    variance = squares / stats.chi2.ppf(1 - _CONFIDENCE, free)
+    share = min(max(min(float(np.mean(one)) for one in right) / n, 1e-9), 1 - 1e-9)
     binomial = n * share * (1 - share)
     # variance = binomial * (1 + (n - 1) * correlation)
     correlation = min((variance / binomial - 1) / (n - 1), 1 - 1e-9)
@@ -192,7 +199,7 @@ class Kept:
             found = json.loads(path.read_text(encoding="utf-8"))
             found["exercises"] = {name: Row(**row) for name, row in found["exercises"].items()}
             found["equivalents"] = [Equivalent(**one) for one in found["equivalents"]]
-            found["trained"] = [Trained(**{**one, "right": tuple(one["right"])}) for one in found["trained"]]
+            found["trained"] = [Trained(**{**one, "right": tuple(map(tuple, one["right"]))}) for one in found["trained"]]
             for name in ("unneeded", "survivors"):
                 found[name] = [(first, second) for first, second in found[name]]
             return cls(**found)
@@ -319,14 +326,15 @@ def _steadiness(
 
 
 def _trained(seen: Iterable[Judged], images: str) -> list[Trained]:
-    right: dict[tuple[str, str, int, int, float], list[int]] = {}
+    right: dict[tuple[str, str, int, int, float], dict[Variant, list[int]]] = {}
     for one in seen:
         for measured in one.measurements:
             needed = round(measured.needed * measured.n)
             key = (one.variant.exercise, measured.name, measured.n, needed, measured.chance)
-            right.setdefault(key, []).append(round(measured.accuracy * measured.n))
+            answers = right.setdefault(key, {})
+            answers.setdefault(one.variant, []).append(round(measured.accuracy * measured.n))
     return [
-        Trained(exercise, model, images, n, needed, chance, tuple(sorted(found)))
+        Trained(exercise, model, images, n, needed, chance, tuple(sorted(tuple(sorted(one)) for one in found.values())))
         for (exercise, model, n, needed, chance), found in right.items()
     ]
 
@@ -434,17 +442,17 @@ def _steady(kept: Sequence[Kept]) -> str:
 
 def _probabilities(kept: Sequence[Kept]) -> list[str]:
     lines = [
-        "| exercise, model | images | trainings | accuracy: mean (sd) | lowest | needed "
+        "| exercise, model | images | answers | trainings | accuracy: mean (sd) | lowest | needed "
         "| P(false fail) | P(false pass), guesses | learned nothing |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in kept:
         for each in one.trained:
             fail = each.false_fail
             lines.append(
-                f"| {each.exercise}, `{each.model}` | {each.images} | {len(each.right)} "
+                f"| {each.exercise}, `{each.model}` | {each.images} | {len(each.right)} | {len(each.all)} "
                 f"| {each.mean:.3f} ({each.deviation:.3f}) "
-                f"| {min(each.right) / each.n:.3f} | {each.needed / each.n:.3f} "
+                f"| {min(each.all) / each.n:.3f} | {each.needed / each.n:.3f} "
                 f"| {'-' if fail is None else power_of_ten(fail)} "
                 f"| {power_of_ten(each.false_pass())} | {power_of_ten(each.false_pass(CORRELATION))} |"
             )
@@ -455,7 +463,7 @@ def _probabilities(kept: Sequence[Kept]) -> list[str]:
 
 
 def _alt_text(kept: Sequence[Kept]) -> str:
-    margins = [((min(each.right) - each.needed) / each.n, each) for one in kept for each in one.trained]
+    margins = [((min(each.all) - each.needed) / each.n, each) for one in kept for each in one.trained]
     margin, least = min(margins, key=lambda pair: pair[0])
     return (
         "*Alt text: for each model a row of points, one for each training, "
@@ -492,7 +500,7 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
         axes = figure.subplots()
         for place, each in enumerate(reversed(rows)):
             colour = "#0072b2" if each.images == PHOTOGRAPHS else "#d55e00"
-            accuracies = np.array(each.right) / each.n
+            accuracies = np.array(each.all) / each.n
             axes.plot(accuracies, np.full(len(accuracies), place), "o", color=colour, alpha=0.4, markersize=4)
             axes.plot([each.needed / each.n] * 2, [place - 0.4, place + 0.4], color="black")
         labels = [f"{each.exercise}, {each.model} ({each.images})" for each in reversed(rows)]
@@ -537,8 +545,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: changed since it was measured. Run `make bank` (or `autograder bank {name} --mutants`).")
         return 1 if late else 0
     ledger = Ledger(root)
+    complete = PHOTOGRAPHS in image_sets(root)
     for episode in find_episodes(root, "all"):
         found = collect(episode, ledger)
+        ledger.publish(episode.name, drop=complete)
         if found is None:
             print(f"{episode.name}: not judged since it changed; what was kept stays. `autograder bank {episode.name}`")
             continue

@@ -2,6 +2,9 @@
 
 A line holds for the answer as long as nothing has changed that its verdict depends on: the cells up to the exercise's
 tests, the checks that they use, the answer, the seed and the images.
+
+Lines are written to `.autograder/bank/`. Those that hold are put into `bench/fidelity/` as well (`Ledger.publish`),
+which belongs to the repository: measuring takes hours, so it goes on on any machine where it was left on another.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -27,11 +31,14 @@ from autograder.student import is_test_cell
 from helpers.measurements import read_measurements
 
 FOLDER = ".autograder/bank"
+PUBLISHED = "bench/fidelity"
 _VERSION = 2  # of what a line means
 _HELPERS = Path(helpers.__file__).parent
 _NAME = re.compile(r"\w+")
 #: What a line says beside its key.
 _FIELDS = ("state", "score", "max_score", "message", "test", "stopped", "failed_at", "needs_it")
+#: What a published line leaves out, as it goes without saying.
+_PLAIN = {"message": "", "stopped": "", "failed_at": None, "needs_it": False, "mutated": False, "seed": None}
 
 
 class Ledger:
@@ -43,10 +50,11 @@ class Ledger:
     """
 
     def __init__(self, root: Path, *, again: bool = False) -> None:
-        self.folder = root / FOLDER
+        self.folder, self.published = root / FOLDER, root / PUBLISHED
         self.again = again
         self._digests = Digests(root / FOLDER / "digests.json")
         self._lines: dict[str, dict[str, dict[str, Any]]] = {}
+        self._used: dict[str, set[str]] = {}
         self._pictures: dict[CourseImages, str] = {}
         self._lock = threading.Lock()
 
@@ -59,8 +67,11 @@ class Ledger:
         """
         keys, known, unknown = _Keys(job, source, self._images(job)), [], []
         lines = {} if self.again else self._of(job.episode.name)
+        used = self._used.setdefault(job.episode.name, set())
         for variant in job.variants:
-            found = [lines.get(keys.of(variant, test)) for test in keys.tests(variant)]
+            names = [keys.of(variant, test) for test in keys.tests(variant)]
+            found = [lines.get(name) for name in names]
+            used.update(name for name in names if name in lines)
             if all(line is not None and (line["mutated"] or not job.mutate_tests) for line in found):
                 known += [_judged(variant, line) for line in found if line is not None]
             else:
@@ -96,15 +107,35 @@ class Ledger:
 
         return keep
 
+    def publish(self, episode: str, *, drop: bool) -> None:
+        """Put the lines of an episode that were asked for, so that they hold, into `bench/fidelity/`.
+
+        Of an answer that got full points the message is left out.
+
+        Args:
+            episode: Its name.
+            drop: Whether to drop lines that stand there and were not asked for. Not to be done where a set of images
+                is missing, so that what was measured on them was not asked for.
+        """
+        lines, path = self._of(episode), self.published / f"{episode}.jsonl"
+        names = set(self._used.get(episode, ())) | (set() if drop else set(_read(path)))
+        texts = []
+        for name in sorted(names):
+            line = dict(lines[name])
+            if line["state"] == "passed":
+                line["message"] = ""
+            line = {field: value for field, value in line.items() if _PLAIN.get(field, ...) != value}
+            texts.append(json.dumps(line, ensure_ascii=False) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text("".join(texts), encoding="utf-8")
+        temporary.replace(path)
+
     def _of(self, episode: str) -> dict[str, dict[str, Any]]:
         with self._lock:
             if episode not in self._lines:
-                self._lines[episode] = {}
-                with contextlib.suppress(FileNotFoundError):
-                    for text in (self.folder / f"{episode}.jsonl").read_text(encoding="utf-8").splitlines():
-                        with contextlib.suppress(ValueError, KeyError, TypeError):
-                            line = json.loads(text)
-                            self._lines[episode][line["key"]] = line
+                self._lines[episode] = _read(self.published / f"{episode}.jsonl")
+                self._lines[episode] |= _read(self.folder / f"{episode}.jsonl")
             return dict(self._lines[episode])
 
     def _images(self, job: Job) -> str:
@@ -113,6 +144,17 @@ class Ledger:
             if images not in self._pictures:
                 self._pictures[images] = self._digests.of(images.data) + self._digests.of(images.holdout)
             return self._pictures[images]
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of a file by their keys; a line that is damaged is left out."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                line = _PLAIN | json.loads(text)
+                found[line["key"]] = line
+    return found
 
 
 def _judged(variant: Variant, line: dict[str, Any]) -> Judged:
@@ -140,7 +182,7 @@ class _Keys:
 
     def of(self, variant: Variant, test: str) -> str:
         parts = [_VERSION, self._context[variant.exercise], test, variant.answer, self._seed, self._images]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
 def digest_of_cells(cells: Iterable[NotebookNode]) -> str:

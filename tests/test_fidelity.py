@@ -43,23 +43,32 @@ def test_a_model_that_answers_alike_where_images_look_alike_passes_more_often():
 
 
 def test_trainings_that_do_not_differ_more_than_luck_fail_as_often_as_the_binomial_says():
-    assert false_fail([200] * 50, N, NEEDED) == pytest.approx(stats.binom.cdf(NEEDED - 1, N, 0.4))
+    assert false_fail([[200] * 50], N, NEEDED) == pytest.approx(stats.binom.cdf(NEEDED - 1, N, 0.4))
 
 
 def test_the_probability_is_that_of_the_distribution_with_the_variance_measured():
     rng = np.random.default_rng(4)
     right = rng.binomial(N, rng.beta(40, 60, size=4000))
     expected = stats.betabinom.cdf(NEEDED - 1, N, 40, 60)
-    assert expected < false_fail(right, N, NEEDED) < 1.5 * expected, "cautious, but with so many trainings not much"
+    assert expected < false_fail([right], N, NEEDED) < 1.5 * expected, "cautious, but with so many trainings not much"
 
 
 def test_few_trainings_give_a_cautious_answer_and_one_gives_none():
     few, many = [170, 200, 230], [170, 200, 230] * 20
-    assert false_fail(few, N, NEEDED) > 10 * false_fail(many, N, NEEDED)
-    assert false_fail([200], N, NEEDED) is None
+    assert false_fail([few], N, NEEDED) > 10 * false_fail([many], N, NEEDED)
+    assert false_fail([[200]], N, NEEDED) is None is false_fail([[200], [210]], N, NEEDED)
 
 
-@given(st.lists(st.integers(0, N), min_size=2, max_size=30), st.integers(1, N - 1))
+def test_answers_of_different_quality_each_count_by_themselves_and_the_poorest_decides():
+    rng = np.random.default_rng(5)
+    poor, good = rng.normal(210, 8, 40).round(), rng.normal(300, 8, 40).round()
+    both = false_fail([poor, good], N, NEEDED)
+    assert both == pytest.approx(false_fail([poor], N, NEEDED), rel=0.9)
+    assert both < false_fail([[*poor, *good]], N, NEEDED) / 100, "how far answers differ is no luck in training"
+    assert false_fail([poor, good], N, NEEDED) > 1000 * false_fail([good, good], N, NEEDED)
+
+
+@given(st.lists(st.lists(st.integers(0, N), min_size=2, max_size=30), min_size=1, max_size=4), st.integers(1, N - 1))
 def test_the_probability_never_falls_when_more_is_needed(right, needed):
     low, high = false_fail(right, N, needed), false_fail(right, N, needed + 1)
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-9
@@ -113,7 +122,7 @@ def kept() -> Kept:
         survivors=[("add-up", "line 3: 1 becomes 2")],
         equivalents=[Equivalent("add-up", "line 2: 'a | b' is dropped", "It changes nothing.")],
         steady={"stand-in": {"answers": 3, "gradings": 9, "full": 9, "seeds": 3}},
-        trained=[Trained("add-up", "model", "stand-in", N, NEEDED, 0.2, (190, 200, 210))],
+        trained=[Trained("add-up", "model", "stand-in", N, NEEDED, 0.2, ((190, 210), (200,)))],
     )
 
 
@@ -153,7 +162,7 @@ def test_the_document_says_all_that_is_kept():
         "| add-up | line 2: 'a \\| b' is dropped | It changes nothing. |",
         "- add-up-test: `assert total == 6`",
         "| 01-small | stand-in | 3 | 3 | 9 | 9 of 9 |",
-        "| add-up, `model` | stand-in | 3 | 0.400 (0.020) | 0.380 | 0.258 |",
+        "| add-up, `model` | stand-in | 2 | 3 | 0.400 (0.020) | 0.380 | 0.258 |",
     ):
         assert part in text
     assert "Not measured yet: 02-more." in render([kept()], missing=["02-more"]) and "Not measured" not in text
