@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import hashlib
 import itertools
 import json
 import re
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 Verdict = Literal["right", "wrong", "partial"]
 
 FOLDER = "tests/bank"
+NOT_ATTEMPTED = "not attempted"
 _HEADING = re.compile(
     r"(?P<verdict>right|wrong|partial (?P<points>\d+(?:\.\d+)?)(?: to (?P<most>\d+(?:\.\d+)?))?)"
     r": *(?P<title>.+)"
@@ -278,7 +280,7 @@ def untouched(episode: Episode) -> list[Variant]:
             episode.name,
             name,
             "wrong",
-            "not attempted",
+            NOT_ATTEMPTED,
             _cell(release, name).source,
             "Nothing was done.",
             ("not attempted yet",),
@@ -610,6 +612,29 @@ def jobs_of(
         for share in shares
         if share
     ]
+
+
+def fair_sample(variants: Sequence[Variant], *, right: int, wrong: int) -> list[Variant]:
+    """Some answers to each exercise: those that are to get a part of the points, and some right and some wrong ones.
+
+    Which ones, a digest of their titles decides: nobody picks them, and they are the same each time. The exercise as
+    it was released is always among the wrong ones.
+
+    Args:
+        variants: Answers, in any order.
+        right: How many right ones of each exercise, at most.
+        wrong: How many wrong ones, at most, beside the exercise as it was released.
+    """
+    groups: dict[tuple[str, str], list[Variant]] = {}
+    for variant in variants:
+        groups.setdefault((variant.exercise, variant.verdict), []).append(variant)
+    chosen: set[Variant] = set()
+    for (_, verdict), found in groups.items():
+        most = {"right": right, "wrong": wrong}.get(verdict, len(found))
+        found.sort(key=lambda one: hashlib.sha256(one.title.encode()).hexdigest())
+        chosen.update(one for one in found if one.title == NOT_ATTEMPTED)
+        chosen.update([one for one in found if one.title != NOT_ATTEMPTED][:most])
+    return [variant for variant in variants if variant in chosen]
 
 
 def seed_job(

@@ -199,7 +199,9 @@ class Kept:
             found = json.loads(path.read_text(encoding="utf-8"))
             found["exercises"] = {name: Row(**row) for name, row in found["exercises"].items()}
             found["equivalents"] = [Equivalent(**one) for one in found["equivalents"]]
-            found["trained"] = [Trained(**{**one, "right": tuple(map(tuple, one["right"]))}) for one in found["trained"]]
+            found["trained"] = [
+                Trained(**{**one, "right": tuple(map(tuple, one["right"]))}) for one in found["trained"]
+            ]
             for name in ("unneeded", "survivors"):
                 found[name] = [(first, second) for first, second in found[name]]
             return cls(**found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,26 @@ def test_the_engine_judges_each_variant_as_if_it_stood_alone_and_finds_checks_th
     row = table(outcome)["add-up"]
     assert (row.right, row.right_failed, row.wrong, row.wrong_passed) == (3, 1, 4, 0)
     assert (row.assertions, row.assertions_needed) == (3, 2)
+
+
+def test_a_fair_sample_is_the_same_each_time_and_leaves_no_exercise_and_no_partial_answer_out():
+    def some(exercise: str, verdict: bank.Verdict, count: int) -> list[Variant]:
+        return [Variant("01-small", exercise, verdict, f"{verdict} {at}", "a") for at in range(count)]
+
+    untouched = Variant("01-small", "one", "wrong", bank.NOT_ATTEMPTED, "a")
+    variants = [untouched, *some("one", "right", 5), *some("one", "wrong", 9), *some("one", "partial", 4)]
+    variants += [*some("two", "right", 2), *some("two", "wrong", 3)]
+    sample = bank.fair_sample(variants, right=3, wrong=5)
+    counts = Counter((one.exercise, one.verdict) for one in sample)
+    assert counts == {
+        ("one", "right"): 3,
+        ("one", "wrong"): 6,
+        ("one", "partial"): 4,
+        ("two", "right"): 2,
+        ("two", "wrong"): 3,
+    }
+    assert sample == [one for one in variants if one in sample] and untouched in sample
+    assert set(sample) == set(bank.fair_sample(variants[::-1], right=3, wrong=5))
 
 
 def test_equivalent_mutants_are_not_counted(course):

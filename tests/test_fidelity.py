@@ -199,7 +199,7 @@ def test_the_document_of_the_course_is_what_the_kept_results_make(repository):
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_bubblewrap")
 def test_runs_are_kept_and_go_on_where_they_stopped_and_a_change_makes_them_stale(
-    course_factory, monkeypatch, standin_images
+    course_factory, monkeypatch, standin_images, tmp_path
 ):
     seeded = "```python\nimport random\n\nset_random_seed = random.seed\nset_random_seed(1)\n```\n\n```python"
     root = course_factory({"01-small": SMALL_EPISODE.replace("```python", seeded, 1)})
@@ -234,7 +234,23 @@ def test_runs_are_kept_and_go_on_where_they_stopped_and_a_change_makes_them_stal
 
     found.write(root)
     assert fidelity.main(["--check"]) == 0
+    held = Ledger(root)
+    fidelity.collect(episode, held)
+    held.publish("01-small", drop=True)
+    published = root / fidelity.KEPT / "01-small.jsonl"
     path = root / ".autograder" / "bank" / "01-small.jsonl"
+    path.rename(tmp_path / "elsewhere")
+    for job, outcome in bank.run_all(jobs, ledger=Ledger(root)):
+        assert len(outcome.judged) == len(job.variants), "known from what was published, on any machine"
+    assert {one.full for _, outcome in again for one in outcome.judged if one.variant.verdict == "right"} == {True}
+    published.write_text(published.read_text() + '{"key": "of another time", "state": "passed", "score": 1}\n')
+    for complete, stays in ((False, True), (True, False)):
+        anew = Ledger(root)
+        fidelity.collect(episode, anew)
+        anew.publish("01-small", drop=complete)
+        assert ("of another time" in published.read_text()) == stays
+    (tmp_path / "elsewhere").rename(path)
+    published.unlink()
     path.write_text(path.read_text()[:-20])  # as a kill leaves it
     known, unknown = Ledger(root).split(jobs[-1], bank.with_seed(bank.read_notebook(episode.source), 2))
     assert len(known) == 1 and len(unknown) == 1
