@@ -38,7 +38,15 @@ _NAME = re.compile(r"\w+")
 #: What a line says beside its key.
 _FIELDS = ("state", "score", "max_score", "message", "test", "stopped", "failed_at", "needs_it")
 #: What a published line leaves out, as it goes without saying.
-_PLAIN = {"message": "", "stopped": "", "failed_at": None, "needs_it": False, "mutated": False, "seed": None}
+_PLAIN = {
+    "message": "",
+    "stopped": "",
+    "failed_at": None,
+    "needs_it": False,
+    "mutated": False,
+    "seed": None,
+    "measurements": [],
+}
 
 
 class Ledger:
@@ -110,7 +118,8 @@ class Ledger:
     def publish(self, episode: str, *, drop: bool) -> None:
         """Put the lines of an episode that were asked for, so that they hold, into `bench/fidelity/`.
 
-        Of an answer that got full points the message is left out.
+        Where an answer's cell stopped is left out, as it may name folders of this machine, and so is the message of an
+        answer that got full points.
 
         Args:
             episode: Its name.
@@ -121,7 +130,7 @@ class Ledger:
         names = set(self._used.get(episode, ())) | (set() if drop else set(_read(path)))
         texts = []
         for name in sorted(names):
-            line = dict(lines[name])
+            line = lines[name] | {"stopped": ""}
             if line["state"] == "passed":
                 line["message"] = ""
             line = {field: value for field, value in line.items() if _PLAIN.get(field, ...) != value}
