@@ -328,10 +328,15 @@ def read_equivalents(root: Path, episode: str) -> list[Equivalent]:
         return []
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", [])
-        return [Equivalent(one["exercise"], one["change"], one["reason"]) for one in entries]
+        return [
+            Equivalent(one["exercise"], change, one["reason"])
+            for one in entries
+            for change in one.get("changes") or [one["change"]]
+        ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as problem:
         raise CourseError(
-            f"{path} cannot be used: {problem}. Expected [[equivalent]] with exercise, change and reason."
+            f"{path} cannot be used: {problem}. "
+            "Expected [[equivalent]] with exercise, change (or changes, a list) and reason."
         ) from problem
 
 

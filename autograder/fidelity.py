@@ -410,9 +410,10 @@ def _mistakes(kept: Sequence[Kept]) -> list[str]:
 
 def _mutants(kept: Sequence[Kept]) -> list[str]:
     survived = [f"- {one.episode}, {name}: {change}" for one in kept for name, change in one.survivors]
-    same = [
-        f"| {each.exercise} | {_cell(each.change)} | {_cell(each.reason)} |" for one in kept for each in one.equivalents
-    ]
+    changes: dict[tuple[str, str], list[str]] = {}
+    for each in itertools.chain(*(one.equivalents for one in kept)):
+        changes.setdefault((each.exercise, each.reason), []).append(_cell(each.change))
+    same = [f"| {name} | {'; '.join(found)} | {_cell(why)} |" for (name, why), found in changes.items()]
     parts = ["### Mutants that got full points"]
     parts.append("\n".join(survived) if survived else "None, but for the equivalent ones.")
     if same:

@@ -170,6 +170,8 @@ def test_equivalents_are_read_and_a_damaged_file_is_named(course):
     path = course / bank.FOLDER / "01-small" / "equivalent.toml"
     path.write_text('[[equivalent]]\nexercise = "add-up"\nchange = "x"\nreason = "none"\n')
     assert read_equivalents(course, "01-small") == [Equivalent("add-up", "x", "none")]
+    path.write_text('[[equivalent]]\nexercise = "add-up"\nchanges = ["x", "y"]\nreason = "none"\n')
+    assert [one.change for one in read_equivalents(course, "01-small")] == ["x", "y"]
     path.write_text('[[equivalent]]\nexercise = "add-up"\n')
     with pytest.raises(CourseError, match=r"equivalent\.toml cannot be used"):
         read_equivalents(course, "01-small")
