@@ -160,6 +160,7 @@ class Kept:
     Attributes:
         episode: Its name.
         fingerprint: Of the cells, the checks and the answers that were judged.
+        steady_fingerprint: Of the cells, the checks and the right answers, which are graded with several seeds.
         images: On which images the bank was judged.
         exercises: The table's row of each exercise.
         untried: Mutants of model solutions that were not tried.
@@ -173,6 +174,7 @@ class Kept:
 
     episode: str
     fingerprint: str
+    steady_fingerprint: str
     images: str
     exercises: dict[str, Row]
     untried: int = 0
@@ -216,11 +218,24 @@ def read_all(root: Path) -> list[Kept]:
 
 def fingerprint(episode: Episode) -> str:
     """Changes with each cell of the episode, each check that it uses, and each answer of its bank."""
-    source = read_notebook(episode.source)
-    digest = hashlib.sha256(digest_of_cells(cell for cell in source.cells if cell.cell_type == "code").encode())
+    digest = _digest_of_code(episode)
     for path in sorted((episode.root / bank.FOLDER / episode.name).glob("*")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def steady_fingerprint(episode: Episode) -> str:
+    """Changes with each cell of the episode, each check that it uses, and each right answer of its bank."""
+    digest = _digest_of_code(episode)
+    for variant in bank.read_variants(episode.root, episode.name):
+        if variant.verdict == "right":
+            digest.update(json.dumps([variant.exercise, variant.answer]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_code(episode: Episode) -> hashlib._Hash:
+    source = read_notebook(episode.source)
+    return hashlib.sha256(digest_of_cells(cell for cell in source.cells if cell.cell_type == "code").encode())
 
 
 def stale(root: Path, kept: Iterable[Kept]) -> list[str]:
@@ -261,6 +276,7 @@ def collect(episode: Episode, ledger: Ledger) -> Kept | None:
     return Kept(
         episode.name,
         fingerprint(episode),
+        steady_fingerprint(episode),
         next(iter(sets)),
         bank.table(outcome, equivalents),
         len(unknown),
@@ -281,20 +297,19 @@ def with_older(found: Kept, older: Kept) -> Kept:
         older: What was kept before.
 
     Returns:
-        `found`; if nothing has changed since `older`, then with its mutants where more of them had been tried, and with
-        its seeds for each set of images where right answers had been graded more often.
+        `found`. If nothing has changed since `older`, then with its mutants where more of them had been tried; if no
+        right answer has, then with its seeds for each set of images where they had been graded more often.
     """
-    if found.fingerprint != older.fingerprint or found.images != older.images:
-        return found
     known = dataclasses.replace(found, steady=dict(found.steady), trained=list(found.trained))
-    if older.untried < found.untried:
+    same = found.fingerprint == older.fingerprint and found.images == older.images
+    if same and older.untried < found.untried:
         known.untried, known.survivors = older.untried, older.survivors
         known.exercises = {}
         for name, row in found.exercises.items():
             before = older.exercises[name]
             tried = {"mutants": before.mutants, "mutants_caught": before.mutants_caught}
             known.exercises[name] = dataclasses.replace(row, **tried)
-    for images, graded in older.steady.items():
+    for images, graded in older.steady.items() if found.steady_fingerprint == older.steady_fingerprint else ():
         if graded["gradings"] > known.steady.get(images, {"gradings": 0})["gradings"]:
             known.steady[images] = graded
             known.trained = [one for one in known.trained if one.images != images]

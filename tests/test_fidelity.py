@@ -114,6 +114,7 @@ def kept() -> Kept:
     return Kept(
         "01-small",
         "abc",
+        "def",
         "stand-in",
         {"add-up": Row(3, 0, 5, 0, 20, 19, 4, 3)},
         untried=2,
@@ -146,7 +147,10 @@ def test_what_was_tried_elsewhere_counts_as_long_as_nothing_has_changed():
     assert fidelity.with_older(older, fewer) == older, "here more is known"
     assert fewer.steady == {} and fewer.trained == [], "what was given stays as it was"
     for other in ({"fingerprint": "other"}, {"images": "photographs"}):
-        assert fidelity.with_older(fewer, dataclasses.replace(older, **other)) == fewer
+        seeds_alone = dataclasses.replace(fewer, steady=older.steady, trained=older.trained)
+        assert fidelity.with_older(fewer, dataclasses.replace(older, **other)) == seeds_alone
+    other = {"fingerprint": "other", "steady_fingerprint": "other"}
+    assert fidelity.with_older(fewer, dataclasses.replace(older, **other)) == fewer
 
 
 def test_the_document_says_all_that_is_kept():
@@ -293,4 +297,4 @@ def test_only_the_checks_that_cells_use_belong_to_their_fingerprint():
 
 def test_what_is_kept_of_the_course_is_plain_data(repository):
     for path in sorted((repository / fidelity.KEPT).glob("*.json")):
-        assert set(json.loads(path.read_text())) == set(Kept("", "", "", {}).__dict__)
+        assert set(json.loads(path.read_text())) == set(Kept("", "", "", "", {}).__dict__)
