@@ -829,6 +829,11 @@ def by_episode(outcomes: Iterable[tuple[Job, Outcome]]) -> dict[str, Outcome]:
     return found
 
 
+def mistakes(outcome: Outcome) -> list[str]:
+    """What the grader got wrong: its verdicts and messages about answers that people wrote, and their order."""
+    return [f"{one.variant.name}: {one.problem}" for one in outcome.judged if one.is_mistake] + disorder(outcome)
+
+
 def disorder(outcome: Outcome) -> list[str]:
     """Where a better answer got less: pairs of answers to one exercise that earned points by how good they are.
 

@@ -781,10 +781,9 @@ def bank(
         outcome = found.get(one.name, banking.Outcome())
         same = banking.read_equivalents(root, one.name)
         rows |= banking.table(outcome, same)
-        problems += [f"{judged.variant.name}: {judged.problem}" for judged in outcome.judged if judged.is_mistake]
+        problems += banking.mistakes(outcome)
         for judged in banking.survivors(outcome, same):
             lines.print(f"  survived: {escape(judged.variant.name)}")
-        problems += banking.disorder(outcome)
         for test, text in () if seeds else banking.unneeded(outcome):
             lines.print(f"  not needed by any wrong answer: {escape(test)}: {escape(text)}")
     if as_json:

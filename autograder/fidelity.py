@@ -29,7 +29,7 @@ from autograder.build import read_notebook
 from autograder.course import Episode, find_episodes, find_root
 from autograder.errors import CourseError
 from autograder.images import CourseImages
-from autograder.ledger import PUBLISHED, Ledger, digest_of_cells
+from autograder.ledger import PUBLISHED, Ledger, digest_of_cells, write_text
 
 KEPT, DOCUMENT, FIGURE = PUBLISHED, "docs/fidelity.md", "docs/fidelity.svg"
 PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
@@ -188,7 +188,7 @@ class Kept:
     def write(self, root: Path) -> None:
         """Keep it, whole or not at all."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        _write(root / KEPT / f"{self.episode}.json", text + "\n")
+        write_text(root / KEPT / f"{self.episode}.json", text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Kept:
@@ -280,7 +280,7 @@ def collect(episode: Episode, ledger: Ledger) -> Kept | None:
         next(iter(sets)),
         bank.table(outcome, equivalents),
         len(unknown),
-        [f"{one.variant.name}: {one.problem}" for one in outcome.judged if one.is_mistake] + bank.disorder(outcome),
+        bank.mistakes(outcome),
         bank.unneeded(outcome),
         [(one.variant.exercise, one.variant.title) for one in bank.survivors(outcome, equivalents)],
         equivalents,
@@ -544,13 +544,6 @@ def with_results(document: str, made: str) -> str:
     return before + made + after
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Keep what the runs have shown, write the document, or say what is out of date."""
     parser = argparse.ArgumentParser(prog="python -m autograder.fidelity", description=__doc__)
@@ -576,7 +569,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = unmeasured(root, kept)
     changed = [name for name in stale(root, kept) if name not in missing]
     document = root / DOCUMENT
-    _write(document, with_results(document.read_text(encoding="utf-8"), render(kept, changed, missing)))
+    write_text(document, with_results(document.read_text(encoding="utf-8"), render(kept, changed, missing)))
     draw(kept, root / FIGURE)
     return 0
 

@@ -135,10 +135,7 @@ class Ledger:
                 line["message"] = ""
             line = {field: value for field, value in line.items() if _PLAIN.get(field, ...) != value}
             texts.append(json.dumps(line, ensure_ascii=False) + "\n")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_text("".join(texts), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, "".join(texts))
 
     def _of(self, episode: str) -> dict[str, dict[str, Any]]:
         with self._lock:
@@ -153,6 +150,14 @@ class Ledger:
             if images not in self._pictures:
                 self._pictures[images] = self._digests.of(images.data) + self._digests.of(images.holdout)
             return self._pictures[images]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of the repository whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

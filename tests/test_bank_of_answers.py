@@ -44,20 +44,15 @@ def test_the_grader_is_right_about_every_answer_and_every_check_has_its_use(repo
     episode = find_episode(repository, name)
     (everything,) = bank.jobs_of(episode)
     anew = bank.Job(episode, tuple(bank.fair_sample(everything.variants, right=RIGHT, wrong=WRONG)))
-    mistakes = mistakes_of(bank.run_all([anew])[0][1])
+    mistakes = bank.mistakes(bank.run_all([anew])[0][1])
     assert not mistakes, "\n".join(mistakes)
     if is_standin(CourseImages.find(repository).data):
         return
     [(_, outcome)] = bank.run_all([everything], ledger=Ledger(repository))
-    mistakes = mistakes_of(outcome)
+    mistakes = bank.mistakes(outcome)
     assert not mistakes, "\n".join(mistakes)
     useless, checks = bank.unneeded(outcome), sum(map(len, outcome.checks.values()))
     assert 1 - len(useless) / checks >= NEEDED, f"no wrong answer needs {useless}"
-
-
-def mistakes_of(outcome: bank.Outcome) -> list[str]:
-    """What the grader got wrong."""
-    return [f"{one.variant.name}: {one.problem}" for one in outcome.judged if one.problem] + bank.disorder(outcome)
 
 
 @pytest.mark.parametrize("name", NAMES)
