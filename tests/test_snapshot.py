@@ -7,6 +7,7 @@ import random
 import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,14 @@ import pytest
 from autograder import bank
 
 keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path_factory, monkeypatch):
+    """Where copies of files are kept, also by programs that a test starts."""
+    folder = str(tmp_path_factory.mktemp("room"))
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.setenv("TMPDIR", folder)
 
 
 @pytest.fixture
