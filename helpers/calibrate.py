@@ -24,6 +24,7 @@ import numpy as np
 from helpers.data import CLASS_NAMES, DATA_VARIABLE, DataError, find_data, is_standin, prepare_datasets
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 TOLERANCE = 0.08
@@ -104,11 +105,8 @@ def train(images: Images, model_name: str, seed: int, epochs: Sequence[int]) -> 
     """Train one model; return it after each of these numbers of epochs, with its accuracy in training."""
     import keras
 
-    from helpers.models import create_model_intro
-
     keras.utils.set_random_seed(seed)
-    model = create_model_intro(rescale=MODELS[model_name])
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = _compiled(model_name)
     stages = {}
     done = 0
     for count in epochs:
@@ -148,8 +146,7 @@ def as_in_the_lesson(images: Images, seeds: Sequence[int], shuffled: bool = Fals
     from helpers.models import create_model_intro
 
     pixels, labels = _arrays(images.train)
-    model = create_model_intro()
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = _compiled("rescaled")
     model.optimizer.build(model.trainable_variables)
     fresh = [variable.numpy() for variable in model.optimizer.variables]
     accuracies = []
@@ -185,6 +182,15 @@ def table(standin: Learning, real: Learning | None) -> tuple[str, bool]:
             pairs = ", ".join(f"{pair} ({count})" for pair, count in learning.confused_pairs()[:3])
             lines.append(f"\nMost confused on the {name}: {pairs}.")
     return "\n".join(lines), holds and standin.confused_pairs()[0][0] == "cat and dog"
+
+
+def _compiled(model_name: str) -> keras.Model:
+    """One of the two models with new weights, compiled as in the lesson."""
+    from helpers.models import create_model_intro
+
+    model = create_model_intro(rescale=MODELS[model_name])
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 def _predict(model: object, images: np.ndarray) -> np.ndarray:
