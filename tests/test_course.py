@@ -166,13 +166,13 @@ def test_every_word_of_the_glossary_is_in_a_student_notebook(repository):
 
 def test_the_instructor_guide_states_the_reading_level_that_is_measured(repository):
     """A word more or less needs no new table; a tenth of a grade is what textstat rounds to."""
-    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
     for episode in episodes(repository):
         one = measure(Lesson(episode))
         row = re.search(
             rf"^\| {one.number} \| {re.escape(one.title)} \| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \|$", guide, re.M
         )
-        assert row, f"docs/how-to/instructor-guide.md has no row such as:\n{table([one])}"
+        assert row, f"docs/instructor-guide.md has no row such as:\n{table([one])}"
         words, length, grade = (float(number.replace(",", "")) for number in row.groups())
         assert abs(words - one.words) <= 0.05 * one.words, table([one])
         assert abs(length - one.words_per_sentence) <= 0.5, table([one])
@@ -180,20 +180,20 @@ def test_the_instructor_guide_states_the_reading_level_that_is_measured(reposito
 
 
 def test_no_episode_is_harder_to_read_than_the_stated_grade(repository):
-    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
     assert f"grade {HARDEST_GRADE:g} or below" in guide
     for episode in episodes(repository):
         assert measure(Lesson(episode)).grade <= HARDEST_GRADE, episode.name
 
 
 def test_the_instructor_guide_has_the_times_points_and_rubrics_of_the_episodes(repository):
-    guide = (repository / "docs" / "how-to" / "instructor-guide.md").read_text(encoding="utf-8")
+    guide = (repository / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
     plain = " ".join(guide.split())
     for episode in episodes(repository):
         lesson = Lesson(episode)
         times = re.findall(r"(\d+) minutes", lesson.cells[0].source)
         row = f"| {lesson.number} | {lesson.title} | {times[0]} min | {times[1]} min | {lesson.points:g} | "
-        assert f"{row}{lesson.written_points:g} |" in guide, f"docs/how-to/instructor-guide.md has no row '{row}'"
+        assert f"{row}{lesson.written_points:g} |" in guide, f"docs/instructor-guide.md has no row '{row}'"
         assert f"### Episode {lesson.number}: {lesson.title}" in guide
         for exercise in lesson.exercises:
             if exercise.written:
