@@ -273,7 +273,8 @@ def grade(
 
     What has not changed since it was graded is not run again. Stopped at any moment, the same command goes on.
 
-    Exit code 0: all graded. 1: graded, but something needs a person. 2: nothing could be graded. 130: stopped.
+    Exit code 0: all graded. 1: graded, but something needs a person. 2: not graded to the end;
+    the message says why. 130: stopped.
     """
     from autograder.course import find_episodes, find_root, submitting_students
     from autograder.executors import LazyPool
@@ -513,7 +514,8 @@ def export(
 
     Example: autograder export 1 --format canvas --into gradebook.csv
 
-    Exit code 0: written. 1: written, but some students are not in the file, or some marks are not complete.
+    Exit code 0: written. 1 (not for csv): written, but some students are not in the file, or some marks are not
+    complete.
     """
     from autograder import formats
     from autograder.course import find_episodes, find_root, load_config
@@ -601,7 +603,7 @@ def adopt(
 
     Example: autograder adopt --try --write
 
-    Exit code 0: ready. 1: some tests have to be changed by a person; they are listed.
+    Exit code 0: ready. 1: some things are left for a person to see to; they are listed.
     """
     from autograder import adopt as adopting
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from traitlets.config import Config, PyFileConfigLoader
 
-from autograder.errors import CourseError
+from autograder.errors import CourseError, did_you_mean
 
 CONFIG_NAME = "nbgrader_config.py"
 EPISODE_NAME = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
@@ -111,9 +110,9 @@ def find_episode(root: Path, name: str) -> Episode:
             f"There is no episode '{name}': {root} holds no episode yet. Expected course/NN-name/NN-name.md."
         )
     names = [episode.name for episode in known]
-    near = difflib.get_close_matches(wanted, names, n=1)
-    guess = f" Did you mean '{near[0]}'?" if near else ""
-    raise CourseError(f"There is no episode '{name}'.{guess} The episodes are: {', '.join(names)}.")
+    raise CourseError(
+        f"There is no episode '{name}'.{did_you_mean(wanted, names)} The episodes are: {', '.join(names)}."
+    )
 
 
 def find_episodes(root: Path, name: str) -> list[Episode]:

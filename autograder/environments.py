@@ -19,6 +19,8 @@ from nbformat.v4 import new_code_cell
 from traitlets import Unicode
 from traitlets.config import Config, Configurable
 
+from autograder.settings import made
+
 Whose = Literal["bundle", "repository"]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +108,7 @@ def devcontainer(whose: Whose) -> str:
     }
     if whose == "repository":
         # What the sandbox needs: namespaces of its own, and a /proc in them.
-        description["runArgs"] = ["--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined"]
+        description["runArgs"] = [f"--security-opt={part}=unconfined" for part in ("seccomp", "apparmor", "systempaths")]
     return json.dumps(description, indent=2) + "\n"
 
 
@@ -132,7 +134,7 @@ def files(whose: Whose) -> dict[str, str]:
 
 def first_cell(config: Config | None = None) -> str:
     """The code that looks for what the course needs and, where it is missing, installs it from the bundle's address."""
-    address = Bundle(config=config or Config()).address
+    address = made(Bundle, config).address
     packages = {"helpers": address, **{module: _pinned(name) for module, name in LACKING.items()}}
     return f"""\
 # Where the course is installed, this cell does nothing. Elsewhere, as on Google Colab, it installs what is missing.

@@ -7,7 +7,6 @@ one goes through `recording` (nbgrader's steps), `executors` (who runs it) and `
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import shutil
 import signal
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from traitlets.config import Config
 
 from autograder.course import Episode, load_config, submitting_students
-from autograder.errors import CourseError
+from autograder.errors import CourseError, did_you_mean
 from autograder.gradebook import ClassMarks, Row, database_url, knows, marks_url, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
@@ -553,11 +552,9 @@ def prepare(
         )
     for student in students:
         if student not in handed_in:
-            near = difflib.get_close_matches(student, handed_in, n=1)
-            guess = f" Did you mean '{near[0]}'?" if near else ""
             raise CourseError(
                 f"Student '{student}' has not handed in {episode.name}: there is no folder "
-                f"submitted/{student}/{episode.name}/.{guess}"
+                f"submitted/{student}/{episode.name}/.{did_you_mean(student, handed_in)}"
             )
     chosen = [student for student in handed_in if not students or student in students]
     grading = Grading(episode, chosen, force, sandbox, share_identical, pool, config)

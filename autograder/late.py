@@ -25,6 +25,7 @@ from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, may_be_late, open_gradebook
 from autograder.runlog import event
+from autograder.settings import require_known
 
 if TYPE_CHECKING:
     from nbgrader.api import SubmittedAssignment
@@ -297,8 +298,9 @@ def policy_of(config: Config) -> Policy:
     """What the configuration says that handing in late costs.
 
     Raises:
-        CourseError: It says something that is no amount.
+        CourseError: It says something that is no amount, or sets something that is no option.
     """
+    require_known(config, "LatePenalty", ("per_day", "most", "grace_minutes"))
     section = config.get("LatePenalty", {})
     grace = section.get("grace_minutes", 0)
     if not isinstance(grace, int | float) or grace < 0:

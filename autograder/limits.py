@@ -12,10 +12,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from traitlets import Float, Integer, TraitError
+from traitlets import Float, Integer
 from traitlets.config import Config, Configurable
 
 from autograder.errors import CourseError
+from autograder.settings import made
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -89,16 +90,7 @@ class Limits:
         Raises:
             CourseError: A value that is no such limit, or a name that is not known.
         """
-        section = (config or Config()).get("GradingLimits", Config())
-        if unknown := sorted(set(section) - set(_UNITS)):
-            raise CourseError(
-                f"nbgrader_config.py sets c.GradingLimits.{unknown[0]}, which is not a limit. "
-                f"The limits are: {', '.join(_UNITS)}."
-            )
-        try:
-            return GradingLimits(config=config or Config()).limits(cls)
-        except TraitError as error:
-            raise CourseError(f"nbgrader_config.py sets a limit to a value of a wrong kind: {error}") from None
+        return made(GradingLimits, config).limits(cls)
 
 
 _UNITS = {

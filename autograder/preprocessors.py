@@ -42,7 +42,8 @@ class JudgedExecute(NbGraderPreprocessor):
     judge_memory = Integer(6 << 30, help="Bytes of memory that the judge may use for one notebook.").tag(config=True)
     seed = Integer(32, help="Seed that is set before every test cell.").tag(config=True)
     client_options = Dict(
-        help="Further options of `autograder.student.StudentClient`, for example {'timeout': 120}."
+        help="Further options of `autograder.student.StudentClient`, but for a cell's time, which is "
+        "`c.GradingLimits.cell_seconds`."
     ).tag(config=True)
 
     def limits(self) -> JudgeLimits:

@@ -38,6 +38,7 @@ from autograder.jobs import Job, Options, Result
 from autograder.limits import Limits
 from autograder.preprocessors import GRADED, JudgedExecute
 from autograder.results import submission_key
+from autograder.settings import made
 from autograder.staging import MAX_FILE_BYTES, read_regular_file
 
 #: A file of nbgrader's that says when a submission was handed in. It does not concern the notebook.
@@ -208,8 +209,12 @@ class Recorder:
 
 
 def options_from(config: Config, *, sandbox: bool) -> Options:
-    """How the course's configuration wants a submission to be run."""
-    execute = JudgedExecute(config=config)
+    """How the course's configuration wants a submission to be run.
+
+    Raises:
+        CourseError: It sets something that is no option, or to a value of a wrong kind.
+    """
+    execute = made(JudgedExecute, config)
     judge = dataclasses.asdict(execute.limits())
     return Options(
         sandbox=sandbox,

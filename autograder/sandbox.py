@@ -478,8 +478,8 @@ def _refusal(found: str) -> str:
     return (
         f"There is no sandbox, so students' code is not run. {found}\n"
         "Install the package: apt-get install bubblewrap, or dnf install bubblewrap (0.8 or later).\n"
-        f"Let users make namespaces: {what}. In a container, its seccomp profile must allow them too "
-        "(for instance --security-opt seccomp=unconfined).\n"
+        f"Let users make namespaces: {what}. In a container, its profiles must allow them too "
+        "(for instance --security-opt seccomp=unconfined --security-opt apparmor=unconfined).\n"
         "To grade code that you trust without a sandbox: --no-sandbox, or c.JudgedExecute.sandbox = False."
     )
 
