@@ -107,8 +107,10 @@ def devcontainer(whose: Whose) -> str:
         "customizations": {"vscode": {"extensions": ["ms-toolsai.jupyter", "ms-python.python"]}},
     }
     if whose == "repository":
-        # What the sandbox needs: namespaces of its own, and a /proc in them.
-        description["runArgs"] = [f"--security-opt={part}=unconfined" for part in ("seccomp", "apparmor", "systempaths")]
+        # The sandbox needs namespaces of its own, and a /proc in them.
+        description["runArgs"] = [
+            f"--security-opt={part}=unconfined" for part in ("seccomp", "apparmor", "systempaths")
+        ]
     return json.dumps(description, indent=2) + "\n"
 
 

@@ -47,6 +47,7 @@ from helpers.checks.models import (
     trained,
     weights_changed,
 )
+from helpers.checks.origins import learned_from_training_images
 from helpers.checks.predictions import (
     SAME_PREDICTION,
     Accuracy,
@@ -149,6 +150,7 @@ __all__ = [
     "interval_95",
     "kept_best",
     "layer_order",
+    "learned_from_training_images",
     "learning_setup",
     "load_model",
     "loss_fell",
