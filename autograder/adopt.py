@@ -7,6 +7,7 @@ was is kept beside it.
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
+from traitlets.config import LazyConfigValue
 
 from autograder.course import CONFIG_NAME, environment_first
 from autograder.crossing import free_names
@@ -42,9 +44,10 @@ AUTOGRADE = (
     "autograder.penalties.AssignPenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 )
+HIDE_TESTS = "autograder.feedback_cells.HideTests"
 FEEDBACK = (
     "autograder.feedback_cells.ShowMarks",
-    "autograder.feedback_cells.HideTests",
+    HIDE_TESTS,
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 )
 
@@ -62,10 +65,11 @@ def engine(c: Any, file: str) -> None:
     if "root" not in c.CourseDirectory:
         c.CourseDirectory.root = str(Path(file).resolve().parent)
     c.Autograde.exporter_class = "autograder.exporter.RepairingExporter"
-    steps = c.Autograde.get("autograde_preprocessors") or AUTOGRADE
+    steps = _steps(c.Autograde, "autograde_preprocessors", AUTOGRADE)
     c.Autograde.autograde_preprocessors = [replaced(step) for step in steps]
-    if "preprocessors" not in c.GenerateFeedback:
-        c.GenerateFeedback.preprocessors = list(FEEDBACK)
+    steps = _steps(c.GenerateFeedback, "preprocessors", FEEDBACK)
+    hides = any(_name(step) == HIDE_TESTS for step in steps)
+    c.GenerateFeedback.preprocessors = steps if hides else [HIDE_TESTS, *steps]
     # Formgrader's pages put a student's Markdown, HTML and metadata in as they are.
     c.HTMLExporter.preprocessors = ["autograder.feedback_cells.CleanOutputs"]
     c.HTMLExporter.sanitize_html = True
@@ -75,10 +79,21 @@ def engine(c: Any, file: str) -> None:
     }
 
 
+def _steps(section: Any, name: str, default: Sequence[str]) -> list[Any]:
+    """The steps that a section of a configuration asks for, or these; what it only adds to the default is added."""
+    steps = section.get(name)
+    if isinstance(steps, LazyConfigValue):  # c.Autograde.autograde_preprocessors.append(...)
+        steps = steps.get_value(list(default))
+    return list(steps or default)
+
+
+def _name(step: Any) -> str:
+    return step if isinstance(step, str) else f"{step.__module__}.{step.__name__}"
+
+
 def replaced(step: Any) -> Any:
     """A step of a pipeline, or ours if it is one of nbgrader's that runs or marks."""
-    name = step if isinstance(step, str) else f"{step.__module__}.{step.__name__}"
-    package, _, last = name.rpartition(".")
+    package, _, last = _name(step).rpartition(".")
     return REPLACED.get(last, step) if package.split(".")[0] in ("nbgrader", "nbconvert") else step
 
 
@@ -185,8 +200,11 @@ def try_solutions(root: Path, names: Sequence[str], *, sandbox: bool = True) -> 
     from autograder.worker import Worker
     from autograder.zygote import imports_for
 
-    paths = [(name, path) for name in names for path in sorted((root / "source" / name).glob("*.ipynb"))]
-    notebooks = [(name, path, nbformat.read(path, as_version=4)) for name, path in paths]
+    notebooks = []
+    for name in names:
+        for path in sorted((root / "source" / name).glob("*.ipynb")):
+            with contextlib.suppress(Exception):  # `examine` names those that cannot be read
+                notebooks.append((name, path, nbformat.read(path, as_version=4)))
     sources = [cell.source for *_, notebook in notebooks for cell in notebook.cells if cell.cell_type == "code"]
     found = []
     with Worker(sandbox=sandbox, modules=modules_for(sources), imports=imports_for(sources), hidden=[root]) as worker:

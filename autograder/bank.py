@@ -848,7 +848,7 @@ def disorder(outcome: Outcome) -> list[str]:
             quality = one.measurements[-1].accuracy if one.measurements else stated
             graded.setdefault(one.test, []).append((quality, one))
     for answers in graded.values():
-        answers.sort(key=lambda pair: pair[0])
+        answers.sort(key=lambda pair: (pair[0], pair[1].score or 0))
         for (low, worse), (high, better) in itertools.pairwise(answers):
             if low < high and (worse.score or 0) > (better.score or 0):
                 found.append(

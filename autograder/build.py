@@ -103,27 +103,64 @@ def check(episode: Episode) -> list[str]:
     else:
         notebook = read_notebook(episode.source)
     problems += compare(episode, episode.release, make_release(episode, notebook))
-    for path, content in companions(episode).items():
+    beside = companions(episode)
+    for path, content in beside.items():
         problems += compare(episode, path, content)
+    for path in _own_files(episode.release.parent):
+        if path != episode.release and path not in beside:
+            problems.append(
+                f"{path.relative_to(episode.root)} is made from nothing. Delete it, or students get it too."
+            )
     return problems
 
 
 def companions(episode: Episode) -> dict[Path, bytes]:
-    """The files that go with an episode's text, such as pictures: where each belongs, and its content."""
+    """The files that go with an episode's text, such as pictures: where each belongs, and its content.
+
+    Raises:
+        CourseError: A file would take the place of a notebook that is built, or holds what students must not see.
+    """
     origin = episode.text.parent if episode.text.is_file() else episode.source.parent
-    files = [
+    found = {}
+    for path in _own_files(origin):
+        if path in (episode.text, episode.source):
+            continue
+        content, name = path.read_bytes(), path.relative_to(episode.root)
+        if mark := _secret_mark(content):
+            raise CourseError(
+                f"{name} holds '{mark.strip()}', and files beside a lesson's text are given to students. "
+                f"Move it out of {origin.relative_to(episode.root)}/, or delete it."
+            )
+        for folder in (episode.source.parent, episode.release.parent):
+            if folder != origin:
+                found[folder / path.relative_to(origin)] = content
+    for path in (episode.source, episode.release):
+        if path in found:
+            raise CourseError(
+                f"{(origin / path.name).relative_to(episode.root)} has the name of a notebook that is made from "
+                f"{episode.text.relative_to(episode.root)}. Move it out of that folder, or delete it."
+            )
+    return found
+
+
+def _secret_mark(content: bytes) -> str | None:
+    """A mark of something that students must not see, in a file that is text."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:  # a picture holds any three bytes by chance
+        return None
+    return next((mark for mark in SECRET_MARKS if mark in text), None)
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """The files below a folder, without what programs leave behind: backups, caches, models, images."""
+    return [
         path
-        for path in sorted(origin.rglob("*"))
+        for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path not in (episode.text, episode.source)
-        and not any(part.startswith((".", "__")) or part in LEFTOVERS for part in path.relative_to(origin).parts)
+        and not path.name.endswith(("~", ".orig"))
+        and not any(part.startswith((".", "__")) or part in LEFTOVERS for part in path.relative_to(folder).parts)
     ]
-    return {
-        folder / path.relative_to(origin): path.read_bytes()
-        for folder in (episode.source.parent, episode.release.parent)
-        if folder != origin
-        for path in files
-    }
 
 
 def compare(episode: Episode, path: Path, expected: bytes) -> list[str]:

@@ -148,7 +148,7 @@ def _constraints(root: Path) -> str:
 
 def _images(root: Path) -> dict[str, bytes]:
     try:
-        found = find_data() or find_data(root / "data")
+        found = find_data() or (find_data(root / "data") if (root / "data").is_dir() else None)
     except DataError as problem:
         raise CourseError(str(problem)) from None
     if found is None:

@@ -514,8 +514,8 @@ def export(
 
     Example: autograder export 1 --format canvas --into gradebook.csv
 
-    Exit code 0: written. 1 (not for csv): written, but some students are not in the file, or some marks are not
-    complete.
+    Exit code 0: written. 1: written, but some students are not in the file, or some marks are not complete; never
+    for csv.
     """
     from autograder import formats
     from autograder.course import find_episodes, find_root, load_config

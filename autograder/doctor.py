@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from jupyter_core.paths import jupyter_config_path
+from packaging.requirements import Requirement
 
 from autograder.course import environment_first, episodes, find_root
 from autograder.errors import CourseError
@@ -63,6 +64,8 @@ PACKAGES = (
     Package("ruff", "test", "the style of the code cannot be checked"),
     Package("playwright", "test", "pages cannot be tested in a browser"),
 )
+#: The extras without which nothing is graded; "" stands for what is always installed.
+NEEDED = ("", "grading")
 
 
 def examine(sandbox: bool = True) -> Iterator[Finding]:
@@ -74,6 +77,7 @@ def examine(sandbox: bool = True) -> Iterator[Finding]:
     yield python_version()
     for package in PACKAGES:
         yield python_package(package)
+    yield further_packages()
     yield programs_first()
     yield formgrader()
     yield bubblewrap()
@@ -100,6 +104,31 @@ def python_package(package: Package) -> Finding:
         return Finding(
             package.name, level, "not installed", package.purpose, f"pip install -c constraints.txt -e '{target}'"
         )
+
+
+def further_packages() -> Finding:
+    """Whatever else the course and grading need: each package in a version that will do."""
+    named, wrong, count = {package.name for package in PACKAGES}, [], 0
+    for requirement in map(Requirement, metadata.requires("cnn-course") or ()):
+        if requirement.name in named or not any(_is_for(requirement, extra) for extra in NEEDED):
+            continue
+        count += 1
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name}: not installed")
+        else:
+            if not requirement.specifier.contains(found, prereleases=True):
+                wrong.append(f"{requirement.name}: {found}, expected {requirement.specifier}")
+    name = f"{count} further packages"
+    if not wrong:
+        return Finding(name, "fine", "all there")
+    needed = "what they are for cannot be done, grading perhaps"
+    return Finding(name, "missing", "; ".join(wrong), needed, "pip install -c constraints.txt -e '.[grading]'")
+
+
+def _is_for(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def programs_first() -> Finding:
@@ -248,8 +277,10 @@ def images() -> Iterator[Finding]:
 
 def memory() -> Finding:
     """A notebook with TensorFlow and its judge take about 2 GB together."""
-    import psutil
-
+    try:
+        import psutil
+    except ImportError:  # which is a finding of its own
+        return Finding("free memory", "optional", "unknown", "psutil tells it", "see psutil above")
     gigabytes = psutil.virtual_memory().available / 2**30
     if gigabytes >= 2:
         return Finding("free memory", "fine", f"{gigabytes:.1f} GB")

@@ -116,12 +116,11 @@ def devcontainer(whose: Whose) -> str:
 
 def dockerignore(whose: Whose) -> str:
     """What doesn't go into an image; in a repository, nothing that students handed in or that is secret."""
-    own = (
-        []
-        if whose == "bundle"
-        else ["data", "submitted/*", "autograded/*", "feedback/*", "gradebook.db*", ".autograder"]
-    )
-    return "\n".join([".venv", *own, *([] if whose == "bundle" else ["export", "logs", "demo", "build"])]) + "\n"
+    if whose == "bundle":
+        return ".venv\n"
+    handed_in = ("submitted/*", "autograded/*", "feedback/*", "gradebook.db*", ".autograder", "extensions.csv")
+    made = ("backups", "before-restore", "export", "logs", "demo", "build")
+    return "\n".join((".venv", "data", *handed_in, *made)) + "\n"
 
 
 def files(whose: Whose) -> dict[str, str]:

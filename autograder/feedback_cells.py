@@ -145,7 +145,7 @@ def told(name: str, message: str) -> str:
     lines = [line.rstrip() for line in clean_text(message).strip().split("\n")]
     kept: list[str] = []
     for line in lines:
-        if re.match(r"\s*(?:x|y|ACTUAL|DESIRED|First \d+ .*|array)\s*[:(]", line):
+        if kept and re.match(r"\s*(?:x|y|ACTUAL|DESIRED|First \d+ .*|array)\s*[:(]", line):
             break
         kept.append(line)
     if name not in _TELLING_ERRORS:

@@ -219,7 +219,8 @@ def read_all(root: Path) -> list[Kept]:
 def fingerprint(episode: Episode) -> str:
     """Changes with each cell of the episode, each check that it uses, and each answer of its bank."""
     digest = _digest_of_code(episode)
-    for path in sorted((episode.root / bank.FOLDER / episode.name).glob("*")):
+    folder = episode.root / bank.FOLDER / episode.name
+    for path in sorted([*folder.glob("*.md"), *folder.glob("*.toml")]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -559,7 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     complete = PHOTOGRAPHS in image_sets(root)
     for episode in find_episodes(root, "all"):
         found = collect(episode, ledger)
-        ledger.publish(episode.name, drop=complete)
+        ledger.publish(episode.name, drop=complete and found is not None)
         if found is None:
             print(f"{episode.name}: not judged since it changed; what was kept stays. `autograder bank {episode.name}`")
             continue

@@ -70,8 +70,16 @@ def _exercise(name: str, most: float, scores: np.ndarray, at: int) -> Exercise:
         int(marked.sum()),
         float(mine[marked].mean() / most) if most else None,
         int((mine[marked] >= most).sum()),
-        _discrimination(mine[marked], np.nansum(np.delete(scores, at, axis=1), axis=1)[marked]),
+        _discrimination(mine[marked], _rest(np.delete(scores[marked], at, axis=1))),
     )
+
+
+def _rest(others: np.ndarray) -> np.ndarray:
+    """The points of each student, `(n,)`, in those of the other exercises, `(n, k)`, in which all have a mark.
+
+    An exercise that is half graded would make those look weak whose answer waits.
+    """
+    return others[:, ~np.isnan(others).any(axis=0)].sum(axis=1)
 
 
 def _discrimination(mine: np.ndarray, rest: np.ndarray) -> float | None:

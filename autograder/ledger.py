@@ -244,7 +244,11 @@ def _imported(path: Path) -> list[Path]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers"):
-            found += [_path(node.module or ""), *(_path(f"{node.module}.{alias.name}") for alias in node.names)]
+            found.append(_path(node.module or ""))
+            for alias in node.names:
+                found.append(_path(f"{node.module}.{alias.name}"))
+                if alias.name in _exported():  # by way of the package, as in `from helpers.checks import holdout`
+                    found.append(_exported()[alias.name])
     return [path for path in found if path.is_file() and path.stem != "__init__"]
 
 

@@ -24,6 +24,7 @@ from nbgrader import utils as nbgrader_cells
 from autograder.build import read_notebook
 from autograder.course import Episode
 from autograder.errors import CourseError
+from autograder.matching import syntax_tree
 
 #: Syntax elements in a piece, and pieces of which the smallest is kept: matches of `PIECE + WINDOW - 1` are found.
 PIECE, WINDOW = 8, 4
@@ -70,10 +71,8 @@ def _hash(elements: list[str]) -> int:
 
 
 def _elements(source: str) -> Iterator[str]:
-    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
-    try:
-        tree = ast.parse("\n".join(lines))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = syntax_tree(source)
+    if tree is None:
         return
     own: dict[str, str] = {}
 
@@ -140,8 +139,9 @@ def pairs(answers: Mapping[str, Mapping[str, str]], starters: Mapping[str, str])
                 together[pair].append(one)
     result = []
     for (left, right), shared in together.items():
-        union = sum(weight[one] for one in found[left] | found[right] if one in weight)
-        likeness = sum(weight[one] for one in shared) / union
+        # fsum, for sets have no order: the same class gives the same list each time.
+        union = math.fsum(weight[one] for one in found[left] | found[right] if one in weight)
+        likeness = math.fsum(weight[one] for one in shared) / union
         if likeness >= LIKE and len(shared) >= SHARED:
             exercises = Counter(exercise for exercise, _ in shared)
             names = tuple(name for name, _ in sorted(exercises.items(), key=lambda each: (-each[1], each[0])))

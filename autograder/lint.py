@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from autograder.build import SECRET_MARKS, read_notebook, read_text
 from autograder.course import EPISODE_NAME, Episode, episodes
 from autograder.glossary import HEADING, LINK, PLACE, Term, read_glossary, without_code
+from autograder.matching import syntax_tree
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -44,7 +45,7 @@ EVERYDAY = frozenset(
 )
 
 _TELLS_NOTHING = ("#", '"""', "import ", "from ")
-_DRAWS = re.compile(r"plt\.show\(|plt\.(?:figure|subplots)\(|helpers\.(?:plot_\w+|show_images)\(")
+_DRAWS = re.compile(r"plt\.show\(|plt\.(?:figure|subplots)\(|helpers\.(?:plot_\w+|show_images|compare_histories)\(")
 _SEED = re.compile(r"\bset_random_seed\(")
 _FETCHES = re.compile(
     r"https?://|\burllib\b|\brequests\.|\bget_file\(|keras\.(?:datasets|applications)|weights\s*=\s*[\"']imagenet|^\s*[!%]\s*(?:pip|wget|curl)\b",
@@ -253,22 +254,30 @@ def tests_have_a_visible_and_a_hidden_part(lesson: Lesson) -> Iterator[Finding]:
         if exercise.written:
             continue
         where = f"{lesson.where}, test '{exercise.name}-test'"
-        visible, mark, rest = exercise.cell.source.partition("### BEGIN HIDDEN TESTS")
-        hidden = rest.partition("### END HIDDEN TESTS")[0]
-        if not mark:
+        lines = exercise.cell.source.splitlines()
+        if "### BEGIN HIDDEN TESTS" not in lines:
             yield Finding(
                 where, "no hidden tests", "Put them between '### BEGIN HIDDEN TESTS' and '### END HIDDEN TESTS'."
             )
             continue
-        if not _checks_in(visible):
+        tree = syntax_tree(exercise.cell.source)
+        if tree is None:
+            yield Finding(where, "the cell is no Python", "Run it, and mend what Python complains about.")
+            continue
+        begin = lines.index("### BEGIN HIDDEN TESTS") + 1
+        end = lines.index("### END HIDDEN TESTS") + 1 if "### END HIDDEN TESTS" in lines else len(lines) + 1
+        checks = [node.lineno for node in ast.walk(tree) if _is_check(node)]
+        hidden = sum(begin < line < end for line in checks)
+        loops = any(isinstance(node, ast.For | ast.While) and begin < node.lineno < end for node in ast.walk(tree))
+        if not any(line < begin for line in checks):
             yield Finding(where, "the visible part checks nothing", "Say there what is wrong with a wrong answer.")
-        if _checks_in(hidden) < HIDDEN_CHECKS and not re.search(r"^(for|while) ", hidden, re.MULTILINE):
+        if not hidden or (hidden < HIDDEN_CHECKS and not loops):
             yield Finding(
                 where,
-                f"{_checks_in(hidden)} check(s) in the hidden part",
+                f"{hidden} check(s) in the hidden part",
                 f"Check at least {HIDDEN_CHECKS} properties that don't depend on each other.",
             )
-        if name := _shown_value(exercise.cell.source):
+        if name := _shown_value(tree):
             yield Finding(
                 where,
                 f"it ends with checks.{name}(...), which returns a value that would be shown, or taken for points",
@@ -276,20 +285,16 @@ def tests_have_a_visible_and_a_hidden_part(lesson: Lesson) -> Iterator[Finding]:
             )
 
 
-def _checks_in(code: str) -> int:
-    """How often a piece of code calls a check or asserts."""
-    tree = ast.parse(code)
-    return sum(
-        isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("checks."))
-        for node in ast.walk(tree)
-    )
+def _is_check(node: ast.AST) -> bool:
+    """Whether a piece of code calls a check, or asserts."""
+    return isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("checks."))
 
 
-def _shown_value(code: str) -> str:
+def _shown_value(cell: ast.Module) -> str:
     """The check whose value a notebook would show below the cell, if the cell ends with one."""
     from helpers import checks
 
-    last = ast.parse(code).body[-1]
+    last = cell.body[-1] if cell.body else None
     if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
         return ""
     called = ast.unparse(last.value.func)
@@ -459,10 +464,14 @@ def course_points_add_up(root: Path, lessons: Sequence[Lesson]) -> Iterator[Find
 
 def exercises_have_hints(root: Path, lessons: Sequence[Lesson]) -> Iterator[Finding]:
     """Each exercise has at least two hints, and each hint belongs to an exercise."""
-    from helpers.hints import all_hints
+    from helpers.hints import HintError, all_hints
 
     folder = root / "helpers" / "hints"
-    hints = dict(all_hints(folder))
+    try:
+        hints = dict(all_hints(folder))
+    except HintError as problem:
+        yield Finding("helpers/hints", str(problem), "Correct that file.")
+        return
     names = {exercise.name for lesson in lessons for exercise in lesson.exercises}
     for lesson in lessons:
         for exercise in lesson.exercises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -89,10 +90,10 @@ def survey(
         result.left_out.append(LeftOut(folder, "the folder is a link to another place"))
         return result
     total = 0
-    waiting = [(folder, 0)]
+    waiting = deque([(folder, 0)])
     while waiting:
-        here, depth = waiting.pop(0)
-        if depth > MAX_DEPTH or len(result.files) > max_files:
+        here, depth = waiting.popleft()
+        if depth > MAX_DEPTH or len(result.files) >= max_files or len(result.folders) > max_entries:
             result.left_out.append(LeftOut(here, "too many folders or files"))
             continue
         try:

@@ -64,8 +64,8 @@ system_package() {
 case $1 in
 environment)
     python=$(newest_python)
-    if [ ! -x .venv/bin/python ]; then
-        step "Making the Python environment .venv" "$python" -m venv .venv
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        step "Making the Python environment .venv" "$python" -m venv --clear .venv
     fi
     step "Installing the course, about 2 GB, some minutes the first time" \
         .venv/bin/python -m pip install --disable-pip-version-check --quiet \

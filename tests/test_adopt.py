@@ -153,8 +153,25 @@ def test_steps_and_options_of_the_courses_own_stay():
     c.Autograde.autograde_preprocessors = ["nbgrader.preprocessors.Execute", Own, "own.steps.Execute"]
     c.GenerateFeedback.preprocessors = ["own.steps.Feedback"]
     adopt.engine(c, "/elsewhere/nbgrader_config.py")
-    assert c.CourseDirectory.root == "/srv/course" and c.GenerateFeedback.preprocessors == ["own.steps.Feedback"]
+    assert c.CourseDirectory.root == "/srv/course"
+    assert c.GenerateFeedback.preprocessors == [adopt.HIDE_TESTS, "own.steps.Feedback"], "hidden tests stay hidden"
     assert c.Autograde.autograde_preprocessors == [adopt.REPLACED["Execute"], Own, "own.steps.Execute"]
+
+
+def test_steps_that_a_course_appends_come_after_the_usual_ones():
+    c = Config()
+    c.Autograde.autograde_preprocessors.append("own.steps.Step")
+    c.GenerateFeedback.preprocessors.append("own.steps.Feedback")
+    adopt.engine(c, "/elsewhere/nbgrader_config.py")
+    assert c.Autograde.autograde_preprocessors == [*adopt.AUTOGRADE, "own.steps.Step"]
+    assert c.GenerateFeedback.preprocessors == [*adopt.FEEDBACK, "own.steps.Feedback"]
+
+
+def test_a_notebook_that_cannot_be_read_is_left_out_of_the_trial(tmp_path):
+    (tmp_path / "source" / "broken").mkdir(parents=True)
+    (tmp_path / "source" / "broken" / "broken.ipynb").write_text("<<<<<<< no JSON")
+    assert "cannot be read" in adopt.examine(tmp_path)[0].text
+    assert adopt.try_solutions(tmp_path, ["broken"], sandbox=False) == []
 
 
 def test_what_cannot_stay_as_it_is_is_listed_with_the_assignment(tmp_path):

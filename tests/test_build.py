@@ -164,6 +164,34 @@ def test_pictures_beside_the_text_travel_to_source_and_release(course_factory):
     assert len(check(episode)) == 1
 
 
+def test_a_file_beside_the_text_that_would_give_the_solution_away_is_refused(course_factory):
+    episode = small(course_factory())
+    build(episode)
+    release = episode.release.read_bytes()
+    for name in ("01-small.ipynb", "01-small.md.bak"):
+        stray = episode.text.parent / name
+        stray.write_bytes(episode.source.read_bytes() if name.endswith("ipynb") else episode.text.read_bytes())
+        with pytest.raises(CourseError, match=f"course/01-small/{name} holds"):
+            build(episode)
+        stray.unlink()
+    (episode.text.parent / "01-small.ipynb").write_text("{}")
+    with pytest.raises(CourseError, match="has the name of a notebook that is made"):
+        check(episode)
+    (episode.text.parent / "01-small.ipynb").unlink()
+    (episode.text.parent / "01-small.md.orig").write_bytes(episode.text.read_bytes())  # as git leaves it
+    (episode.text.parent / "noise.png").write_bytes(b"\x89PNG #? \xff")
+    build(episode)
+    assert episode.release.read_bytes() == release
+    assert {path.name for path in episode.release.parent.iterdir()} == {"01-small.ipynb", "noise.png"}
+
+
+def test_a_file_in_a_release_that_nothing_makes_is_found(course_factory):
+    episode = small(course_factory())
+    build(episode)
+    (episode.release.parent / "solution.txt").write_text("6")
+    assert check(episode) == ["release/01-small/solution.txt is made from nothing. Delete it, or students get it too."]
+
+
 @pytest.mark.parametrize("name", ["01-small", "1", "01", "small", "01-small/"])
 def test_an_episode_goes_by_its_name_or_its_number(course_factory, name):
     root = course_factory()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -78,6 +80,36 @@ def test_images_go_in_when_asked_for_and_those_of_the_graders_never(course, tmp_
     images = [name for name in names if name.endswith(".png")]
     assert len(images) == 15 and images[0].startswith("data/cifar10_images_small/")
     assert not [name for name in names if "holdout" in name]
+
+
+def test_images_that_are_asked_for_and_not_there_are_one_clear_error(course, tmp_path, monkeypatch):
+    monkeypatch.delenv("CNN_COURSE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CourseError, match=r"no images to put in.*autograder data"):
+        bundle(course, episodes(course), tmp_path / "with.zip", with_data=True)
+
+
+def test_an_environment_that_was_stopped_before_it_had_pip_is_made_anew(unpacked, tmp_path, monkeypatch):
+    import importlib.util
+    import venv
+
+    spec = importlib.util.spec_from_file_location("start", unpacked / "start.py")
+    start = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(start)
+    monkeypatch.setattr(start, "ENVIRONMENT", tmp_path / ".venv")
+    assert not start.has_pip()
+    venv.create(tmp_path / ".venv", with_pip=False)
+    assert start.program("python").exists() and not start.has_pip()
+    monkeypatch.setattr(start, "READY", tmp_path / "ready.txt")
+    monkeypatch.setattr(start, "wanted", lambda: "all")
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "nothing"\nversion = "1"\n')
+    monkeypatch.setattr(start, "HERE", tmp_path)
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "1")
+    with contextlib.suppress(subprocess.CalledProcessError):  # what is to be installed there needs a network
+        start.install()
+    assert start.has_pip()
 
 
 def test_a_release_that_is_not_up_to_date_is_not_given_out(course, tmp_path):

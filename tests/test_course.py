@@ -229,6 +229,7 @@ def test_a_good_course_has_no_findings(course):
         ('"locked": true, "points": 12', '"locked": true, "points": 2', "10 points in all. Give it 18 to 22"),
         ("checks.attempted(total=total)\n", "", "test 'add-up-test': the visible part checks nothing"),
         ("HIDDEN TESTS", "OTHER TESTS", "test 'add-up-test': no hidden tests"),
+        ("checks.attempted(total=total)\n", "checks.attempted(total=\n", "test 'add-up-test': the cell is no Python"),
         ('checks.expect_number(total, "total", whole=True)\n', "", "test 'add-up-test': 1 check(s) in the hidden part"),
         (
             'checks.fail_unless(total == 6, "total: expected another number")',

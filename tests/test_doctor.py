@@ -43,6 +43,20 @@ def test_what_is_installed_here_is_fine():
     assert doctor.python_package(Package("nbgrader", "", "")).level == "fine"
     assert doctor.programs_first().level == "fine"
     assert doctor.formgrader().level == "fine"
+    assert doctor.further_packages().level == "fine"
+
+
+def test_every_package_that_grading_needs_is_looked_for(monkeypatch):
+    def version(name: str) -> str:
+        if name == "rapidfuzz":
+            raise metadata.PackageNotFoundError(name)
+        return {"bleach": "1.0"}.get(name, found(name))
+
+    found = metadata.version
+    monkeypatch.setattr(metadata, "version", version)
+    finding = doctor.further_packages()
+    assert finding.level == "missing"
+    assert "rapidfuzz: not installed" in finding.found and "bleach: 1.0, expected >=6" in finding.found
 
 
 def test_another_environments_alembic_is_noticed(monkeypatch):

@@ -113,6 +113,9 @@ def test_an_image_of_the_repository_gets_nothing_that_students_handed_in(reposit
     assert {"data", "submitted/*", "autograded/*", "feedback/*", "gradebook.db*", ".autograder", ".venv"} <= set(
         ignored
     )
+    own = [line for line in (repository / ".gitignore").read_text().split() if line.startswith("/")]
+    assert len(own) > 8
+    assert {line.strip("/") for line in own if "*" not in line} - {"gradebook.db"} <= set(ignored)
 
 
 @pytest.mark.parametrize("name", ["01-introduction", "07-share-cnn"])

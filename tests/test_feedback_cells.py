@@ -194,6 +194,7 @@ def test_of_an_array_dump_only_the_sentence_is_told():
     message = "\nNot equal to tolerance rtol=1e-07\n\nMismatched elements: 3 / 3\n"
     message += " ACTUAL: array([1, 2])\n DESIRED: array([3])"
     assert told("AssertionError", message) == "Not equal to tolerance rtol=1e-07\n\nMismatched elements: 3 / 3"
+    assert told("AssertionError", "x: expected 3, found 4") == "x: expected 3, found 4", "a name of the student's"
 
 
 def test_of_an_unexpected_error_only_the_first_line_is_told_without_paths():

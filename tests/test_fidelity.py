@@ -103,6 +103,8 @@ def test_an_answer_that_is_better_and_gets_less_is_found():
     fine = [judged(0.4, 1), judged(0.5, 1), judged(0.6, 4, "right"), judged(0.7, 0, "wrong"), judged(0.3, 0)]
     assert bank.disorder(bank.Outcome(fine)) == []
     assert "(0.600) got 1 points, less than" in bank.disorder(bank.Outcome([judged(0.5, 2), judged(0.6, 1)]))[0]
+    alike = [judged(0.5, 3), judged(0.6, 3), judged(0.6, 1), judged(0.7, 2)]
+    assert bank.disorder(bank.Outcome(alike)) == bank.disorder(bank.Outcome([alike[at] for at in (0, 2, 1, 3)])) != []
     stated = [judged(None, 2, points=1), judged(None, 1, points=2)]
     assert len(bank.disorder(bank.Outcome(stated))) == 1
 
@@ -258,8 +260,18 @@ def test_runs_are_kept_and_go_on_where_they_stopped_and_a_change_makes_them_stal
     path.write_text(path.read_text()[:-20])  # as a kill leaves it
     known, unknown = Ledger(root).split(jobs[-1], bank.with_seed(bank.read_notebook(episode.source), 2))
     assert len(known) == 1 and len(unknown) == 1
+    (folder / ".ipynb_checkpoints").mkdir()  # as JupyterLab makes it
+    assert fidelity.main(["--check"]) == 0
     (folder / "add-up.md").write_text((folder / "add-up.md").read_text().replace("total = 7", "total = 8"))
     assert fidelity.main(["--check"]) == 1
+    # One answer is new, so the episode is not judged to its end. What was measured with seeds holds all the same.
+    (root / fidelity.DOCUMENT).parent.mkdir()
+    (root / fidelity.DOCUMENT).write_text(f"{fidelity._BEGIN}{fidelity._END}")
+    monkeypatch.setattr(fidelity, "image_sets", lambda root: {fidelity.PHOTOGRAPHS: images})
+    seeds = [line for line in path.read_text().splitlines()[:-1] if json.loads(line)["seed"] == 2]
+    published.write_text("".join(line + "\n" for line in seeds))
+    assert fidelity.main([]) == 0
+    assert seeds and len(published.read_text().splitlines()) == len(seeds)
     assert fidelity.collect(episode, Ledger(root)) is None
 
 
@@ -293,6 +305,8 @@ def test_only_the_checks_that_cells_use_belong_to_their_fingerprint():
     assert {"tuning", "predictions", "values"} <= used
     assert not {"sharing", "diagrams", "__init__"} & used
     assert modules_used("nothing of it") == ()
+    leaky = {path.stem for path in modules_used("helpers.leaky_split(7)")}
+    assert {"leaks", "images"} <= leaky, "also what a module imports by way of a package"
 
 
 def test_what_is_kept_of_the_course_is_plain_data(repository):

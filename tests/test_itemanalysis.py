@@ -35,6 +35,12 @@ def test_discrimination_is_the_correlation_with_the_points_of_the_other_exercise
     assert second.discrimination is not None
 
 
+def test_an_answer_that_waits_for_a_mark_makes_nobody_look_weak():
+    rows = [(n / 3, n / 3, 2.0 if n < 3 else None) for n in range(6)]
+    first = analyse([result(str(n), *row) for n, row in enumerate(rows)])[0]
+    assert first.discrimination == pytest.approx(1), "e0 and e1 rise together; e2 is marked for the weaker half alone"
+
+
 def test_what_cannot_be_told_is_none():
     assert all(one.discrimination is None for one in analyse([result("a", 0, 2), result("b", 2, 0)])), "too few"
     same = analyse([result(str(n), 2, n / 2) for n in range(6)])

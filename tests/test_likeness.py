@@ -57,6 +57,16 @@ def test_names_comments_and_layout_change_no_fingerprint():
     assert fingerprints(ODD) != fingerprints(ODD.replace("97", "96"))
 
 
+def test_a_magic_inside_a_block_hides_no_copy():
+    magic = ODD.replace("    return", "    if start > 5:\n        %timeit values\n    return", 1)
+    assert len(fingerprints(magic) & fingerprints(ODD)) > 10
+
+
+def test_the_likeness_of_a_pair_does_not_hang_on_the_order_of_a_set():
+    found = pairs(whole_class(ODD, RENAMED, ODD), {"largest": STARTER})
+    assert {pair.likeness for pair in found} == {1.0}
+
+
 def test_different_ways_to_the_same_end_are_no_pair():
     assert pairs(whole_class(), {"largest": STARTER}) == []
 

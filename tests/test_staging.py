@@ -74,6 +74,16 @@ def test_number_and_bytes_of_files_are_bounded(submission, tmp_path):
     assert sum(path.stat().st_size for path in survey(submission, max_total_bytes=800).files) <= 800
 
 
+def test_folders_are_no_longer_looked_through_when_the_bound_is_reached(submission):
+    for outer in range(20):
+        for inner in range(20):
+            (submission / f"d{outer:02}" / f"inner-{inner}").mkdir(parents=True)
+    full = survey(submission, max_files=1)
+    assert [path.name for path in full.files] == ["a.ipynb"]
+    assert not any("inner" in path.name for path in full.folders)
+    assert 40 < len(survey(submission, max_entries=40).folders) <= 80
+
+
 def test_a_folder_with_more_files_than_can_be_listed_is_left_out_whole(submission):
     (submission / "crowd").mkdir()
     for i in range(60):

@@ -39,14 +39,23 @@ def wanted():
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
+def has_pip():
+    """Whether the environment is there, and whole enough to install into."""
+    if not program("python").exists():
+        return False
+    asked = subprocess.run([program("python"), "-m", "pip", "--version"], capture_output=True, check=False)
+    return asked.returncode == 0
+
+
 def install():
     """Make the environment, or bring it up to date; what is there already stays."""
     if READY.is_file() and READY.read_text() == wanted():
         return
     print("Setting up the course in", ENVIRONMENT)
     print("This takes some minutes the first time, and may be stopped and started again.")
-    if not program("python").exists():
-        venv.create(ENVIRONMENT, with_pip=True)
+    if not has_pip():
+        # As `python -m venv` does it. What was stopped before it had pip is made anew.
+        venv.create(ENVIRONMENT, with_pip=True, clear=True, symlinks=os.name != "nt")
     pip = [program("python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "-c", "constraints.txt", "-r", "requirements.txt", "."], cwd=HERE, check=True)
     configure(ENVIRONMENT / "etc")
@@ -83,7 +92,7 @@ def main():
     except subprocess.CalledProcessError as problem:
         sys.exit(
             f"The installation ended with {problem.returncode}; what went wrong stands above. Is there a network, and "
-            "are 2 GB free? Start again: it goes on where it was."
+            "are 2 GB free? Debian and Ubuntu also need the package python3-venv. Start again: it goes on where it was."
         )
     first = sorted((HERE / "notebooks").glob("*/*.ipynb"))[0]
     # Given the file alone, JupyterLab would show the folder that it stands in and nothing above it.
