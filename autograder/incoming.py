@@ -80,17 +80,19 @@ class Upload:
 
     Attributes:
         origin: Its place in the download, for people.
-        claims: Ids, numbers or names of whose it is, the surest first.
+        claims: Ids or names of whose it is, the surest first.
+        about: Where the names of this download come from: `Moodle`, `Canvas`, `Blackboard`, `nbgrader` or `names`.
+        number: The number by which Moodle or Canvas knows the student.
         files: What it holds, by the path that each file had on the student's side.
         attempt: Counts the attempts, where the download tells.
         submitted: When it was handed in, where the download tells.
         late: Whether the system marked it as late.
-        about: Where the names of this download come from: `Moodle`, `Canvas`, `Blackboard`, `nbgrader` or `names`.
     """
 
     origin: str
     claims: tuple[str, ...]
     about: str
+    number: str = ""
     files: dict[PurePosixPath, Entry] = field(default_factory=dict)
     attempt: int = 0
     submitted: datetime | None = None
@@ -110,6 +112,7 @@ class Collected:
         submitted: When it was handed in, if that is known.
         late: Whether the system marked it as late.
         note: Why it is unmatched, or what else a person should know.
+        about: Where the names of the download come from, as in `Upload`.
     """
 
     origin: str
@@ -120,6 +123,7 @@ class Collected:
     submitted: datetime | None = None
     late: bool = False
     note: str = ""
+    about: str = ""
 
 
 @dataclass
@@ -347,10 +351,10 @@ def _uploads(
 ) -> list[Upload]:
     """Sort the files into uploads by the names that systems give them."""
     entries = _unwrapped(entries, {episode.name for episode in episodes})
-    plugin = FileNameCollectorPlugin(config=config or Config())
+    pattern = _named_pattern(config)
     found: dict[tuple[object, ...], Upload] = {}
     for entry in entries:
-        key, claimed, name = _claim(entry, episodes, plugin, zone)
+        key, claimed, name = _claim(entry, episodes, pattern, zone)
         upload = found.setdefault(key, claimed)
         if name.name == _TIMESTAMP and len(name.parts) == 1:
             upload.submitted = _stamp(entry.file) or upload.submitted
@@ -366,7 +370,7 @@ def _unwrapped(entries: Sequence[Entry], episodes: set[str]) -> list[Entry]:
         below = {entry.name.parts[1] for entry in entries}
         top = next(iter(tops))
         folders = all(len(entry.name.parts) > 2 for entry in entries)
-        wraps = top in episodes or top == "submitted" or (folders and len(below) > 1)
+        wraps = top in episodes or top == "submitted" or (folders and len(below) > 1 and not below & episodes)
         known = below & episodes or any(_MOODLE.fullmatch(name) or _CANVAS.fullmatch(name) for name in below)
         if len(tops) > 1 or _MOODLE.fullmatch(top) or not (wraps or (known and not below & episodes)):
             break
@@ -374,13 +378,25 @@ def _unwrapped(entries: Sequence[Entry], episodes: set[str]) -> list[Entry]:
     return list(entries)
 
 
+def _named_pattern(config: Config | None) -> re.Pattern[str] | None:
+    """The instructor's own pattern, as for `nbgrader zip_collect`."""
+    text = FileNameCollectorPlugin(config=config or Config()).named_regexp
+    try:
+        return re.compile(text) if text else None
+    except re.error as problem:
+        raise CourseError(
+            f"nbgrader_config.py: c.FileNameCollectorPlugin.named_regexp cannot be read as a pattern: {problem}. Found "
+            f"{text!r}; expected a regular expression with (?P<student_id>...) and (?P<file_id>...)."
+        ) from problem
+
+
 def _claim(
-    entry: Entry, episodes: Sequence[Episode], plugin: FileNameCollectorPlugin, zone: tzinfo
+    entry: Entry, episodes: Sequence[Episode], pattern: re.Pattern[str] | None, zone: tzinfo
 ) -> tuple[tuple[object, ...], Upload, PurePosixPath]:
     """The upload that a file belongs to, and the path that it had on the student's side."""
     top, rest = entry.name.parts[0], PurePosixPath(*entry.name.parts[1:])
     origin = plain_name(top, 120)
-    if plugin.named_regexp and (match := re.match(plugin.named_regexp, entry.name.name)):
+    if pattern is not None and (match := pattern.match(entry.name.name)):
         about = match.groupdict()
         when = _compact_time(about.get("timestamp"), zone)
         person = about.get("student_id") or ""
@@ -388,13 +404,14 @@ def _claim(
         name = name if name.suffix else name.with_suffix(entry.name.suffix)
         names = (person, about.get("email") or "", f"{about.get('first_name') or ''} {about.get('last_name') or ''}")
         claims = tuple(claim for claim in names if claim.strip())
-        return ("nbgrader", person, when), Upload(origin, claims, "nbgrader", submitted=when), name
+        whose = claims or (entry.name,)
+        return ("nbgrader", whose, when), Upload(origin, claims, "nbgrader", submitted=when), name
     if match := _MOODLE.fullmatch(top):
         name = rest if rest.parts else PurePosixPath(match["file"] or "onlinetext.html")
         # With groups, Moodle writes 'Group-Name'; the name that matches is found from the right.
         names = match["name"].split("-")
         whole = tuple("-".join(names[at:]).strip() for at in range(len(names)))
-        return ("Moodle", match["number"]), Upload(origin, (match["number"], *whole), "Moodle"), name
+        return ("Moodle", match["number"]), Upload(origin, whole, "Moodle", match["number"]), name
     if not rest.parts and (match := _BLACKBOARD.fullmatch(top)):
         when = _compact_time(match["time"], zone)
         name = PurePosixPath(match["file"] or ".")
@@ -404,7 +421,7 @@ def _claim(
             name,
         )
     if match := _CANVAS.fullmatch(top):
-        upload = Upload(origin, (match["number"], match["name"]), "Canvas", late=bool(match["late"]))
+        upload = Upload(origin, (match["name"],), "Canvas", match["number"], late=bool(match["late"]))
         name, upload.attempt = _attempt(PurePosixPath(match["file"], *rest.parts))
         if upload.late:
             # Canvas says that it is late, not how late. The time of the download is the latest that it can have been.
@@ -474,38 +491,46 @@ def _settle(
     if person is not None and person.handed_in is not None and upload.submitted is None:
         upload.submitted = person.handed_in
     if person is None or name is None:
-        why = reason or "its notebook is none of this course's; name the episode with --episode"
+        state: State = "unmatched"
+        student, note = "", reason or "its notebook is none of this course's; name the episode with --episode"
         place = _keep(upload, submitted / UNMATCHED / (name or "unknown-episode"), upload.origin, scratch)
-        return Collected(upload.origin, "unmatched", "", name or "", place, upload.submitted, upload.late, why)
-    target = submitted / person.student / name
-    made = _lay_out(upload, name, scratch)
-    about = (upload.origin, person.student, name)
-    note = "marked as late; its time is that of the download" if upload.late and upload.about == "Canvas" else ""
-    earlier = submitted / ATTEMPTS / person.student / name
-    if target.is_dir():
-        if _same(made, target) or any(_same(made, one) for one in earlier.glob("*")):
-            shutil.rmtree(made)
-            return Collected(*about[:1], "unchanged", *about[1:], target, upload.submitted, upload.late, note)
-        before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
-        if before is not None and upload.submitted is not None and upload.submitted < before:
-            place = _set_aside(made, earlier)
-            return Collected(*about[:1], "older attempt", *about[1:], place, upload.submitted, upload.late, note)
-        _set_aside(target, earlier)
-        made.rename(target)
-        return Collected(*about[:1], "newer", *about[1:], target, upload.submitted, upload.late, note)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made.rename(target)
-    return Collected(*about[:1], "new", *about[1:], target, upload.submitted, upload.late, note)
+    else:
+        student, note = person.student, ""
+        made = _lay_out(upload, name, scratch)
+        earlier = submitted / ATTEMPTS / student / name
+        state, place = _put(made, submitted / student / name, earlier, upload.submitted)
+        if upload.late and upload.about == "Canvas":
+            note = "marked as late; its time is that of the download"
+    return Collected(
+        upload.origin, state, student, name or "", place, upload.submitted, upload.late, note, upload.about
+    )
+
+
+def _put(made: Path, target: Path, earlier: Path, when: datetime | None) -> tuple[State, Path]:
+    """Let what was made take its place at the target or among the earlier attempts; say what it is, and where."""
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return "new", made.rename(target)
+    if _same(made, target) or any(_same(made, one) for one in earlier.glob("*")):
+        shutil.rmtree(made)
+        return "unchanged", target
+    before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
+    if before is not None and when is not None and when < before:
+        return "older attempt", _set_aside(made, earlier)
+    _set_aside(target, earlier)
+    return "newer", made.rename(target)
 
 
 def _person(upload: Upload, roster: Roster | None) -> tuple[Person | None, str]:
+    if not upload.claims:
+        return None, "the pattern c.FileNameCollectorPlugin.named_regexp found no student in this name"
     if roster is not None:
-        return roster.find(*upload.claims)
+        return roster.find(*upload.claims, number=upload.number)
     claim = upload.claims[0]
-    if upload.about in ("Moodle", "Canvas"):
+    if upload.number:
         # Two people may share a name, and nobody knows a number by heart: so the id has both.
-        words = [plain(word) for word in re.split(r"\W+", upload.claims[1]) if plain(word)]
-        claim = "-".join([*words, claim])
+        words = [plain(word) for word in re.split(r"\W+", claim) if plain(word)]
+        claim = "-".join([*words, upload.number])
     elif not STUDENT_ID.fullmatch(claim):
         claim = "-".join(plain(word) for word in re.split(r"\W+", claim) if plain(word))
     if not STUDENT_ID.fullmatch(claim):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -369,3 +370,126 @@ def test_the_command_lists_what_it_did_registers_the_class_and_ends_with_1_where
     source = zipped(tmp_path / "d.zip", {"grace.ipynb": answer()})
     done = CliRunner().invoke(cli.app, ["collect", str(source), "--roster", str(path), "--episode", "1"])
     assert (done.exit_code, "1 submission(s) collected" in done.output) == (0, True), done.output
+
+
+CANVAS_CLASS = (
+    "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+    '"Lovelace, Ada",9001,s1,ada,A\n"Hopper, Grace",9002,s2,grace,A\n'
+)
+
+
+@pytest.fixture
+def roster_of(tmp_path):
+    """The roster that a CSV file with this text makes."""
+
+    def make(text: str) -> Roster:
+        path = tmp_path / "class.csv"
+        path.write_text(text, encoding="utf-8")
+        return Roster(read_roster(path, UTC))
+
+    return make
+
+
+def laid_out(course: Path, student: str, episode: str = "01-small") -> dict[str, bytes]:
+    """What lies in a student's folder, by path."""
+    folder = course / "submitted" / student / episode
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def inside(members: dict[str, bytes]) -> bytes:
+    """A zip file as a student packs it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 11, 20, 12, 0, 0)), content)
+    return file.getvalue()
+
+
+MOODLE_ADA = "Ada Lovelace_501_assignsubmission_file_"
+
+
+# --- whose it is ---
+
+
+def test_nbgraders_own_table_of_students_is_understood(tmp_path):
+    path = tmp_path / "students.csv"
+    path.write_text("id,first_name,last_name,email\nbitdiddle,Ben,Bitdiddle,ben@example.org\n77,Ada,L,a@example.org\n")
+    people = read_roster(path, UTC)
+    assert [(one.student, one.number) for one in people] == [("bitdiddle", ""), ("77", "")]
+
+
+def test_a_canvas_gradebook_without_logins_has_numbers_as_before(tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text('Student,ID,Section\n"Lovelace, Ada",9001,A\n')
+    [ada] = read_roster(path, UTC)
+    assert (ada.student, ada.number) == ("9001", "9001")
+
+
+def test_a_number_of_moodle_is_no_students_id(course, roster_of, answer, tmp_path):
+    roster = roster_of("student_id,name\n501,Grace Hopper\n700,Ada Lovelace\n")
+    source = zipped(
+        tmp_path / "m.zip",
+        {f"{MOODLE_ADA}/x.ipynb": answer("ada"), "Grace Hopper_502_assignsubmission_file_/x.ipynb": answer("grace")},
+    )
+    results, _ = take(course, source, roster=roster)
+    assert states(results) == {"501": "new", "700": "new"}
+    assert (handed_in(course, "700"), handed_in(course, "501")) == (answer("ada"), answer("grace"))
+
+
+def test_a_worksheet_of_another_assignment_gives_nobody_somebody_elses_work(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number\nParticipant 501,Grace Hopper,grace\nParticipant 9,Ada Lovelace,ada\n"
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    results, _ = take(course, source, roster=roster)
+    assert [one.state for one in results] == ["unmatched"]
+    assert results[0].note == (
+        "the number 501 is that of grace in the roster, but 'Ada Lovelace' is ada; "
+        "is the roster that of this assignment?"
+    )
+
+
+def test_a_folder_called_by_an_id_that_is_a_number_is_found(course, roster_of, answer, tmp_path):
+    roster = roster_of("Identifier,Full name\nParticipant 501,Grace Hopper\n")
+    results, _ = take(course, zipped(tmp_path / "c.zip", {"501/01-small/x.ipynb": answer()}), roster=roster)
+    assert states(results) == {"501": "new"}
+
+
+def test_two_of_one_name_are_told_apart_by_their_numbers(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number\nParticipant 501,Ada Lovelace,a1\nParticipant 502,Ada Lovelace,a2\n"
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    assert states(take(course, source, roster=roster)[0]) == {"a1": "new"}
+
+
+def test_who_collects_from_moodle_without_a_roster_is_told_that_ids_will_differ(course, answer, tmp_path, monkeypatch):
+    monkeypatch.chdir(course)
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    done = CliRunner().invoke(cli.app, ["collect", str(source)])
+    assert done.exit_code == 0 and "Moodle numbers students anew in each assignment" in " ".join(done.output.split())
+    done = CliRunner().invoke(cli.app, ["collect", str(zipped(tmp_path / "c.zip", {"bo.ipynb": answer()}))])
+    assert done.exit_code == 0 and "Moodle" not in done.output
+
+
+def test_one_students_folders_of_several_episodes_stay_that_students(course, answer, tmp_path):
+    chosen = [*episodes(course), replace(episodes(course)[0], name="02-more")]
+    source = zipped(tmp_path / "c.zip", {"ada/01-small/x.ipynb": answer(), "ada/02-more/y.ipynb": answer("2")})
+    results, _ = collect(course, source, chosen)
+    assert {one.student for one in results} == {"ada"} and len(results) == 2
+
+
+def test_a_pattern_that_finds_no_student_leaves_a_reason(course, answer, tmp_path):
+    config = load_config(course)
+    config.FileNameCollectorPlugin.named_regexp = r"(?:abgabe\+(?P<student_id>\w+)\+)?(?P<file_id>.+)"
+    source = zipped(tmp_path / "c.zip", {"abgabe+ada+01-small.ipynb": answer("1"), "loose.ipynb": answer("2")})
+    results, _ = take(course, source, config=config)
+    assert states(results) == {"ada": "new", "loose.ipynb": "unmatched"}
+    assert "named_regexp" in next(one.note for one in results if not one.student)
+
+
+def test_a_pattern_that_is_none_is_one_clear_error(course, answer, tmp_path):
+    config = load_config(course)
+    config.FileNameCollectorPlugin.named_regexp = r"(?P<student_id>\w+"
+    with pytest.raises(CourseError, match=r"named_regexp.*cannot be read as a pattern"):
+        take(course, zipped(tmp_path / "c.zip", {"ada.ipynb": answer()}), config=config)
