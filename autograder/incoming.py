@@ -18,7 +18,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,7 @@ from autograder.roster import STUDENT_ID, Person, Roster, plain
 from autograder.runlog import event
 from autograder.staging import MAX_FILE_BYTES, plain_name, read_regular_file
 
-State = Literal["new", "newer", "older attempt", "unchanged", "unmatched"]
+State = Literal["new", "newer", "older attempt", "without a notebook", "unchanged", "unmatched"]
 
 #: Bounds of one download: a large class, each member with a notebook and a saved model.
 MAX_ENTRIES = 100_000
@@ -46,17 +46,21 @@ MAX_RATIO = 200
 
 ATTEMPTS, UNMATCHED = ".attempts", ".unmatched"
 _TIMESTAMP = "timestamp.txt"
+#: What a notebook is called that was saved or downloaded as something else.
+_LIKE_NOTEBOOKS = (".json", ".txt", ".py", ".md")
 _NOISE = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints")
 
 # Moodle, 'Download all submissions', with a folder for each student or without.
 _MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_(?P<file>.*))?", re.S)
-# Canvas, 'Download submissions': lastfirst[_LATE]_user_submission_file, with -2 and so on for a later attempt.
+# Canvas, 'Download submissions': lastfirst[_LATE]_user_submission_file, the file's name with -2 and so on later on.
 _CANVAS = re.compile(r"(?P<name>[^_]+?)(?P<late>_LATE)?_(?P<number>\d+)_(?P<submission>\d+)_(?P<file>.+)", re.S)
 # Blackboard's grade centre.
 _BLACKBOARD = re.compile(
     r".+_(?P<number>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<file>.+)|(?P<about>\.txt))", re.S
 )
-_ATTEMPT_SUFFIX = re.compile(r"(?P<stem>.+?)(?:-(?P<canvas>\d{1,3})| ?\((?P<browser>\d{1,3})\))?(?P<ending>\.[^.]+)")
+# A later attempt: as Canvas marks it, and as a browser does.
+_CANVAS_ATTEMPT = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,3})(?P<ending>\.[^.]+)")
+_BROWSER_ATTEMPT = re.compile(r"(?P<stem>.+?) ?\((?P<number>\d{1,3})\)(?P<ending>\.[^.]+)")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Upload:
         about: Where the names of this download come from: `Moodle`, `Canvas`, `Blackboard`, `nbgrader` or `names`.
         number: The number by which Moodle or Canvas knows the student.
         files: What it holds, by the path that each file had on the student's side.
-        attempt: Counts the attempts, where the download tells.
+        attempt: Counts the attempts of single files, where their names tell.
         submitted: When it was handed in, where the download tells.
         late: Whether the system marked it as late.
     """
@@ -105,7 +109,8 @@ class Collected:
 
     Attributes:
         origin: Its place in the download.
-        state: `new`, `newer` (it took an earlier one's place), `older attempt`, `unchanged` or `unmatched`.
+        state: `new`, `newer` (it took an earlier one's place), `older attempt`, `without a notebook` (it is kept among
+            the earlier attempts, for it would take a notebook's place), `unchanged` or `unmatched`.
         student: Whose it is; empty if unmatched.
         episode: Which episode it answers; empty if that is not known.
         place: Where it lies now.
@@ -359,8 +364,36 @@ def _uploads(
         if name.name == _TIMESTAMP and len(name.parts) == 1:
             upload.submitted = _stamp(entry.file) or upload.submitted
         elif str(name) != ".":
-            upload.files[name] = entry
+            upload.files[_free(name, upload.files)] = entry
+    for upload in found.values():
+        if upload.about == "Canvas":
+            upload.files = _without_attempts(upload.files)
     return [upload for upload in found.values() if upload.files]
+
+
+def _free(name: PurePosixPath, taken: Collection[PurePosixPath]) -> PurePosixPath:
+    """The name, or a like one that is not taken."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = name.with_name(f"{name.stem} ({number}){name.suffix}")
+    return free
+
+
+def _without_attempts(files: Mapping[PurePosixPath, Entry]) -> dict[PurePosixPath, Entry]:
+    """The files of one student without the mark that Canvas gave to those of this attempt.
+
+    Of `work-1.ipynb`, `table-1.csv` and `cnn-64.keras` the last is called so by the student: the notebook tells. What
+    is in a zip file Canvas does not rename.
+    """
+    own = [name for name in files if len(name.parts) == 1]
+    attempts = {_attempt(name, _CANVAS_ATTEMPT)[1] for name in own if name.suffix.lower() == ".ipynb"}
+    plain_names: dict[PurePosixPath, Entry] = {}
+    for name, entry in files.items():
+        bare, attempt = _attempt(name, _CANVAS_ATTEMPT)
+        marked = name in own and attempt in attempts and bare not in files
+        plain_names[bare if marked else name] = entry
+    return plain_names
 
 
 def _unwrapped(entries: Sequence[Entry], episodes: set[str]) -> list[Entry]:
@@ -422,29 +455,34 @@ def _claim(
         )
     if match := _CANVAS.fullmatch(top):
         upload = Upload(origin, (match["name"],), "Canvas", match["number"], late=bool(match["late"]))
-        name, upload.attempt = _attempt(PurePosixPath(match["file"], *rest.parts))
         if upload.late:
             # Canvas says that it is late, not how late. The time of the download is the latest that it can have been.
             upload.submitted = entry.modified
-        return ("Canvas", match["number"], upload.attempt), upload, name
+        return ("Canvas", match["number"]), upload, PurePosixPath(match["file"], *rest.parts)
     if rest.parts:
         folder = rest.parts[0]
         if len(rest.parts) > 1 and folder in {episode.name for episode in episodes}:
             # nbgrader's own layout: STUDENT/EPISODE/
             return ("names", top, folder), Upload(f"{origin}/{folder}", (top,), "names"), rest.relative_to(folder)
         return ("names", top), Upload(origin, (top,), "names"), rest
-    name, attempt = _attempt(entry.name)
-    person = name.stem
+    # A number at the end may be part of the id (`student-3`); it counts attempts only of a student who has none.
+    name, attempt = _attempt(entry.name, _BROWSER_ATTEMPT)
+    bare, again = _attempt(name, _CANVAS_ATTEMPT)
+    claims = tuple(dict.fromkeys(_without_episode(each.stem, episodes) for each in (name, bare)))
+    return ("names", entry.name), Upload(origin, claims, "names", attempt=attempt or again), name
+
+
+def _without_episode(text: str, episodes: Sequence[Episode]) -> str:
+    """The student in a name such as `01-small_ada`."""
     for episode in episodes:
-        person = re.sub(rf"(?i)[\s_-]*{re.escape(episode.name)}[\s_-]*", "", person) or person
-    return ("names", person, attempt, origin), Upload(origin, (person,), "names", attempt=attempt), name
+        text = re.sub(rf"(?i)[\s_-]*{re.escape(episode.name)}[\s_-]*", " ", text).strip() or text
+    return text
 
 
-def _attempt(name: PurePosixPath) -> tuple[PurePosixPath, int]:
-    """A name without what Canvas or a browser adds to that of a later attempt, and the number of the attempt."""
-    match = _ATTEMPT_SUFFIX.fullmatch(name.name)
-    number = (match["canvas"] or match["browser"]) if match else None
-    return (name.with_name(match["stem"] + match["ending"]), int(number)) if match and number else (name, 0)
+def _attempt(name: PurePosixPath, pattern: re.Pattern[str]) -> tuple[PurePosixPath, int]:
+    """A name without what is added to that of a later attempt, and the number of the attempt; 0 if nothing is."""
+    match = pattern.fullmatch(name.name)
+    return (name.with_name(match["stem"] + match["ending"]), int(match["number"])) if match else (name, 0)
 
 
 def _compact_time(text: str | None, zone: tzinfo) -> datetime | None:
@@ -517,6 +555,8 @@ def _put(made: Path, target: Path, earlier: Path, when: datetime | None) -> tupl
     before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
     if before is not None and when is not None and when < before:
         return "older attempt", _set_aside(made, earlier)
+    if _has_notebook(target) and not _has_notebook(made):
+        return "without a notebook", _set_aside(made, earlier)
     _set_aside(target, earlier)
     return "newer", made.rename(target)
 
@@ -525,7 +565,9 @@ def _person(upload: Upload, roster: Roster | None) -> tuple[Person | None, str]:
     if not upload.claims:
         return None, "the pattern c.FileNameCollectorPlugin.named_regexp found no student in this name"
     if roster is not None:
-        return roster.find(*upload.claims, number=upload.number)
+        # An id as it is written comes before one that is only alike: `ada-2` is ada's second file, not that of `ada2`.
+        claims = sorted(upload.claims, key=lambda claim: claim not in roster.people)
+        return roster.find(*claims, number=upload.number)
     claim = upload.claims[0]
     if upload.number:
         # Two people may share a name, and nobody knows a number by heart: so the id has both.
@@ -542,7 +584,7 @@ def _episode_of(upload: Upload, episodes: Sequence[Episode]) -> str | None:
     """The episode whose graded cells a notebook of the upload has; else the one that its name or place names."""
     best, most = None, 0.0
     for path, entry in upload.files.items():
-        if path.suffix.lower() not in (".ipynb", ".json", ".txt", ".py", ".md"):
+        if path.suffix.lower() not in (".ipynb", *_LIKE_NOTEBOOKS):
             continue
         marks = _grade_ids(entry.file)
         for episode, ids in _released_ids(episodes).items():
@@ -598,6 +640,15 @@ def _same(left: Path, right: Path) -> bool:
         for top in (left, right)
     ]
     return names[0] == names[1] and all(filecmp.cmp(left / name, right / name, shallow=False) for name in names[0])
+
+
+def _has_notebook(folder: Path) -> bool:
+    """Whether a folder holds a notebook, be it under another name or damaged."""
+    return any(
+        path.suffix.lower() == ".ipynb" or (path.suffix.lower() in _LIKE_NOTEBOOKS and _grade_ids(path))
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 def _set_aside(folder: Path, earlier: Path) -> Path:

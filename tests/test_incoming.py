@@ -408,6 +408,72 @@ def inside(members: dict[str, bytes]) -> bytes:
 MOODLE_ADA = "Ada Lovelace_501_assignsubmission_file_"
 
 
+# --- numbers at the end of a name ---
+
+
+def test_students_whose_ids_end_in_a_number_stay_apart(course, roster_of, answer, tmp_path):
+    names = [f"student-{number}" for number in (1, 2, 3)]
+    source = zipped(tmp_path / "c.zip", {f"{name}.ipynb": answer(name) for name in names})
+    results, _ = take(course, source)
+    assert states(results) == dict.fromkeys(names, "new")
+    results, _ = take(course, source, roster=roster_of("student_id\n" + "\n".join(names)))
+    assert states(results) == dict.fromkeys(names, "unchanged")
+    assert [handed_in(course, name) for name in names] == [answer(name) for name in names]
+
+
+def test_a_number_that_is_in_nobodys_id_counts_the_attempts(course, roster_of, answer, tmp_path):
+    source = zipped(
+        tmp_path / "c.zip",
+        {"ada-2.ipynb": answer("2"), "ada.ipynb": answer("0"), "ada (1).ipynb": answer("1"), "bo-2.ipynb": answer()},
+    )
+    results, _ = take(course, source, roster=roster_of("student_id\nada\nada2\nbo\n"))
+    assert [(one.origin, one.student, one.state) for one in results if one.student != "bo"] == [
+        ("ada.ipynb", "ada", "new"),
+        ("ada (1).ipynb", "ada", "newer"),
+        ("ada-2.ipynb", "ada", "newer"),
+    ], "ada2 is somebody else, who is not called ada-2"
+
+
+def test_without_a_roster_only_a_browsers_copy_is_an_attempt(course, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {"ada.ipynb": answer("0"), "ada (1).ipynb": answer("1")})
+    results, _ = take(course, source)
+    assert [(one.student, one.state) for one in results] == [("ada", "new"), ("ada", "newer")]
+
+
+def test_a_file_of_canvas_whose_name_ends_in_a_number_belongs_to_the_notebook_beside_it(
+    course, roster_of, answer, tmp_path
+):
+    source = zipped(
+        tmp_path / "c.zip",
+        {
+            "lovelaceada_9001_333_work-1.ipynb": answer(),
+            "lovelaceada_9001_334_cnn-64.keras": b"model",
+            "lovelaceada_9001_335_table-1.csv": b"1",
+            "lovelaceada_9001_336_more.zip": inside({"part-1.csv": b"2"}),
+        },
+    )
+    results, _ = take(course, source, roster=roster_of(CANVAS_CLASS), episode="01-small")
+    assert states(results) == {"ada": "new"} and len(results) == 1
+    assert laid_out(course, "ada") == {
+        "01-small.ipynb": answer(), "cnn-64.keras": b"model", "table.csv": b"1", "more/part-1.csv": b"2"
+    }  # fmt: skip
+
+
+def test_two_files_of_one_name_are_both_kept(course, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {"ada.zip": inside({"a.txt": b"1", "w.ipynb": answer()}), "ada/a.txt": b"2"})
+    take(course, source)
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer(), "a.txt": b"1", "a (2).txt": b"2"}
+
+
+def test_what_holds_no_notebook_never_takes_a_notebooks_place(course, roster, answer, tmp_path):
+    take(course, zipped(tmp_path / "1.zip", {"ada/01-small.ipynb": answer()}), roster=roster)
+    source = zipped(tmp_path / "2.zip", {"ada/01-small/cnn.keras": b"model"})
+    results, _ = take(course, source, roster=roster)
+    assert [(one.student, one.state) for one in results] == [("ada", "without a notebook")]
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer()}
+    assert (course / "submitted/.attempts/ada/01-small/1/cnn.keras").read_bytes() == b"model"
+
+
 # --- whose it is ---
 
 
