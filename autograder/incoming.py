@@ -46,6 +46,7 @@ MAX_RATIO = 200
 
 ATTEMPTS, UNMATCHED = ".attempts", ".unmatched"
 _TIMESTAMP = "timestamp.txt"
+_OWN_TIME = "when it was handed in is not for the student to say"
 #: What a notebook is called that was saved or downloaded as something else.
 _LIKE_NOTEBOOKS = (".json", ".txt", ".py", ".md")
 _NOISE = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints")
@@ -177,7 +178,7 @@ def collect(
             raise CourseError(f"{source} holds no files. Expected a zip file or a folder with students' notebooks.")
         known = Path(scratch, "ordered")
         results = []
-        for upload in _ordered(_uploads(entries, episodes, config, zone), file_times):
+        for upload in _ordered(_uploads(entries, refused, episodes, config, zone), file_times):
             results.append(_settle(upload, submitted, episodes, episode, roster, known))
     for one in results:
         event(
@@ -226,6 +227,9 @@ def _unpack(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -
             stem = entry.name.with_suffix("")
             for each in _from_zip(entry.file, inner, refused, zone):
                 name = stem / _without_single_folder(each.name, stem)
+                if name.name == _TIMESTAMP:
+                    refused.append(Refused(plain_name(str(name)), _OWN_TIME))
+                    continue
                 yield Entry(name, each.file, each.modified or entry.modified)
         else:
             yield entry
@@ -352,7 +356,11 @@ def _time_of(member: zipfile.ZipInfo, zone: tzinfo) -> datetime | None:
 
 
 def _uploads(
-    entries: Sequence[Entry], episodes: Sequence[Episode], config: Config | None, zone: tzinfo
+    entries: Sequence[Entry],
+    refused: list[Refused],
+    episodes: Sequence[Episode],
+    config: Config | None,
+    zone: tzinfo,
 ) -> list[Upload]:
     """Sort the files into uploads by the names that systems give them."""
     entries = _unwrapped(entries, {episode.name for episode in episodes})
@@ -361,8 +369,11 @@ def _uploads(
     for entry in entries:
         key, claimed, name = _claim(entry, episodes, pattern, zone)
         upload = found.setdefault(key, claimed)
-        if name.name == _TIMESTAMP and len(name.parts) == 1:
-            upload.submitted = _stamp(entry.file) or upload.submitted
+        if name == PurePosixPath(_TIMESTAMP):
+            if claimed.about == "names":
+                upload.submitted = _stamp(entry.file) or upload.submitted
+            else:  # from these systems it comes only from the student
+                refused.append(Refused(plain_name(str(entry.name)), _OWN_TIME))
         elif str(name) != ".":
             upload.files[_free(name, upload.files)] = entry
     for upload in found.values():
@@ -526,7 +537,7 @@ def _settle(
     """Put one upload where it belongs."""
     person, reason = _person(upload, roster)
     name = chosen or _episode_of(upload, episodes)
-    if person is not None and person.handed_in is not None and upload.submitted is None:
+    if person is not None and person.handed_in is not None and (upload.submitted is None or upload.about == "Moodle"):
         upload.submitted = person.handed_in
     if person is None or name is None:
         state: State = "unmatched"
@@ -549,11 +560,17 @@ def _put(made: Path, target: Path, earlier: Path, when: datetime | None) -> tupl
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         return "new", made.rename(target)
-    if _same(made, target) or any(_same(made, one) for one in earlier.glob("*")):
+    before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
+    known = before is not None and when is not None
+    same = _same(made, target)
+    if same and before is None and when is not None:
+        (made / _TIMESTAMP).replace(target / _TIMESTAMP)
+    # Who hands in again what an earlier attempt was wants it back; without times, it is only collected again.
+    again = not (known and when > before) and any(_same(made, one) for one in earlier.glob("*"))
+    if same or again:
         shutil.rmtree(made)
         return "unchanged", target
-    before = _stamp(target / _TIMESTAMP) if (target / _TIMESTAMP).is_file() else None
-    if before is not None and when is not None and when < before:
+    if known and when < before:
         return "older attempt", _set_aside(made, earlier)
     if _has_notebook(target) and not _has_notebook(made):
         return "without a notebook", _set_aside(made, earlier)
@@ -621,12 +638,16 @@ def _lay_out(upload: Upload, episode: str | None, scratch: Path) -> Path:
     made = Path(tempfile.mkdtemp(dir=scratch))
     made.chmod(0o755)
     notebooks = [path for path in upload.files if path.suffix.lower() == ".ipynb"]
+    now = datetime.now(UTC)
     for path, entry in upload.files.items():
         # The grader looks for the released name, and for others only where that is not there.
         name = PurePosixPath(f"{episode}.ipynb") if episode and notebooks == [path] else path
         target = made / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(entry.file, target)
+        # Of several notebooks with equally many answers the grader takes the newest.
+        changed = (entry.modified or now).timestamp()
+        os.utime(target, (changed, changed))
     if upload.submitted is not None:
         when = upload.submitted.astimezone(UTC)
         (made / _TIMESTAMP).write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC\n", encoding="utf-8")

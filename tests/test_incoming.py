@@ -474,6 +474,92 @@ def test_what_holds_no_notebook_never_takes_a_notebooks_place(course, roster, an
     assert (course / "submitted/.attempts/ada/01-small/1/cnn.keras").read_bytes() == b"model"
 
 
+# --- when it was handed in ---
+
+
+@pytest.mark.parametrize(
+    ("names", "student"),
+    [
+        ((f"{MOODLE_ADA}/01-small.ipynb", f"{MOODLE_ADA}/timestamp.txt"), "ada"),
+        ((f"{MOODLE_ADA}/work/01-small.ipynb", f"{MOODLE_ADA}/work/timestamp.txt"), "ada"),
+        (("lovelaceada_9001_333_01-small.ipynb", "lovelaceada_9001_334_timestamp.txt"), "lovelaceada-9001"),
+        (
+            (
+                "L_ada_attempt_2026-11-20-09-00-00_01-small.ipynb",
+                "L_ada_attempt_2026-11-20-09-00-00_timestamp.txt",
+            ),
+            "ada",
+        ),
+    ],
+    ids=["Moodle", "Moodle, in a folder", "Canvas", "Blackboard"],
+)
+def test_a_student_cannot_say_when_they_handed_in(course, roster, answer, tmp_path, names, student):
+    source = zipped(tmp_path / "c.zip", dict(zip(names, (answer(), b"2020-01-01 00:00:00 UTC\n"), strict=True)))
+    results, refused = take(course, source, roster=roster if student == "ada" else None)
+    assert [(one.student, one.state) for one in results] == [(student, "new")]
+    assert b"2020" not in laid_out(course, student).get("timestamp.txt", b"")
+    if "work/" in names[0]:
+        assert laid_out(course, student)["work/timestamp.txt"], "no time of handing in stands there"
+    else:
+        assert [each.reason for each in refused] == ["when it was handed in is not for the student to say"]
+
+
+def test_a_zip_that_a_student_packed_says_nothing_about_the_time(course, answer, tmp_path):
+    packed = inside({"w.ipynb": answer(), "timestamp.txt": b"2020-01-01 00:00:00 UTC\n"})
+    _, refused = take(course, zipped(tmp_path / "c.zip", {"ada.zip": packed, "bo.ipynb": answer()}))
+    assert set(laid_out(course, "ada")) == {"01-small.ipynb"}
+    assert [each.name for each in refused] == ["ada/timestamp.txt"]
+
+
+def test_in_nbgraders_layout_the_timestamp_holds(course, answer, tmp_path):
+    stamp = b"2026-11-19 10:00:00 UTC\n"
+    take(course, zipped(tmp_path / "c.zip", {"ada/01-small/x.ipynb": answer(), "ada/01-small/timestamp.txt": stamp}))
+    assert laid_out(course, "ada")["timestamp.txt"] == stamp
+
+
+def test_the_worksheets_time_comes_before_a_files(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number,Last modified (submission)\n"
+        'Participant 501,Ada Lovelace,ada,"Friday, 20 November 2026, 11:30 PM"\n'
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/01-small.ipynb": answer()}, (2026, 11, 1, 0, 0, 0))
+    results, _ = take(course, source, roster=roster, file_times=True)
+    assert results[0].submitted == datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
+
+
+def blackboard(path: Path, day: int, content: bytes) -> Path:
+    return zipped(path / f"{day}.zip", {f"L_ada_attempt_2026-11-{day}-09-00-00_01-small.ipynb": content})
+
+
+def test_who_goes_back_to_an_earlier_answer_is_graded_on_it(course, roster, answer, tmp_path):
+    days = {18: "A", 19: "B", 20: "A"}
+    made = [blackboard(tmp_path, day, answer(text)) for day, text in days.items()]
+    found = [take(course, source, roster=roster)[0][0].state for source in made]
+    assert found == ["new", "newer", "newer"]
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer("A"), "timestamp.txt": b"2026-11-20 09:00:00 UTC\n"}
+    found = [take(course, source, roster=roster)[0][0].state for source in made]
+    assert found == ["unchanged"] * 3
+
+
+def test_a_time_that_becomes_known_later_is_written(course, roster_of, answer, tmp_path):
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/01-small.ipynb": answer()})
+    take(course, source, roster=roster_of("Identifier,Full name,ID number\nParticipant 501,Ada Lovelace,ada\n"))
+    assert "timestamp.txt" not in laid_out(course, "ada")
+    worksheet = (
+        "Identifier,Full name,ID number,Last modified (submission)\n"
+        'Participant 501,Ada Lovelace,ada,"Friday, 20 November 2026, 11:30 PM"\n'
+    )
+    results, _ = take(course, source, roster=roster_of(worksheet))
+    assert results[0].state == "unchanged"
+    assert laid_out(course, "ada")["timestamp.txt"] == b"2026-11-20 23:30:00 UTC\n"
+
+
+def test_files_keep_the_times_that_they_had(course, answer, tmp_path):
+    take(course, zipped(tmp_path / "c.zip", {"ada/b.ipynb": answer("1"), "ada/a.ipynb": answer("2")}))
+    times = {(course / "submitted/ada/01-small" / name).stat().st_mtime for name in ("a.ipynb", "b.ipynb")}
+    assert times == {datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()}
+
+
 # --- whose it is ---
 
 
