@@ -11,6 +11,7 @@ The content of a file is never changed. Neither folder that begins with a dot is
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import re
@@ -43,6 +44,9 @@ MAX_ENTRIES = 100_000
 MAX_BYTES = 20 * 2**30
 #: A member that unpacks to more than this many times its size in the archive, and to more than a MB, is a zip bomb.
 MAX_RATIO = 200
+
+#: What goes wrong where the names of files in an archive do not go together, or are too long for the disk.
+_NO_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 ATTEMPTS, UNMATCHED = ".attempts", ".unmatched"
 _TIMESTAMP = "timestamp.txt"
@@ -179,7 +183,7 @@ def collect(
         known = Path(scratch, "ordered")
         results = []
         for upload in _ordered(_uploads(entries, refused, episodes, config, zone), file_times):
-            results.append(_settle(upload, submitted, episodes, episode, roster, known))
+            results.append(_settle(upload, submitted, episodes, episode, roster, known, refused))
     for one in results:
         event(
             "collected",
@@ -209,11 +213,34 @@ def register(config: Config, people: Sequence[Person]) -> None:
 # --- unpacking -------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Taken:
+    """How much a download has held so far, the zip files in it unpacked.
+
+    Attributes:
+        files: Number of files.
+        size: Their bytes.
+    """
+
+    files: int = 0
+    size: int = 0
+
+    def leaves_room(self, files: int, size: int) -> bool:
+        """Whether so much more stays within the bounds of a download."""
+        return self.files + files <= MAX_ENTRIES and self.size + size <= MAX_BYTES
+
+    def add(self, size: int) -> None:
+        """Count one more file."""
+        self.files += 1
+        self.size += size
+
+
 def _unpack(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -> Iterator[Entry]:
+    taken = _Taken()
     if source.is_dir():
-        found = _from_folder(source, scratch, refused)
+        found = _from_folder(source, scratch, refused, taken)
     elif zipfile.is_zipfile(source):
-        found = _from_zip(source, scratch, refused, zone)
+        found = _from_zip(source, str(source), scratch, refused, zone, taken)
     elif source.is_file() and source.suffix == ".ipynb":
         found = iter([_copied(source, PurePosixPath(source.name), scratch, 0)])
     elif source.exists():
@@ -225,7 +252,15 @@ def _unpack(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -
             inner = scratch / f"inside-{entry.file.name}"
             inner.mkdir()
             stem = entry.name.with_suffix("")
-            for each in _from_zip(entry.file, inner, refused, zone):
+            shown = plain_name(str(entry.name))
+            try:
+                unpacked = list(_from_zip(entry.file, shown, inner, refused, zone, taken))
+            except CourseError as problem:
+                # It is one student's file, and the class is collected all the same.
+                refused.append(Refused(shown, f"not unpacked, kept as it is: {problem.__cause__ or problem}"))
+                yield entry
+                continue
+            for each in unpacked:
                 name = stem / _without_single_folder(each.name, stem)
                 if name.name == _TIMESTAMP:
                     refused.append(Refused(plain_name(str(name)), _OWN_TIME))
@@ -240,8 +275,8 @@ def _without_single_folder(name: PurePosixPath, stem: PurePosixPath) -> PurePosi
     return PurePosixPath(*name.parts[1:]) if len(name.parts) > 1 and name.parts[0] == stem.name else name
 
 
-def _from_folder(source: Path, scratch: Path, refused: list[Refused]) -> Iterator[Entry]:
-    total = number = 0
+def _from_folder(source: Path, scratch: Path, refused: list[Refused], taken: _Taken) -> Iterator[Entry]:
+    number = 0
     for folder, names, files in os.walk(source):
         names[:] = sorted(n for n in names if n not in _NOISE)
         for name in list(names):
@@ -259,8 +294,8 @@ def _from_folder(source: Path, scratch: Path, refused: list[Refused]) -> Iterato
             except CourseError as problem:
                 refused.append(Refused(str(inside), str(problem)))
                 continue
-            total += entry.file.stat().st_size
-            if number > MAX_ENTRIES or total > MAX_BYTES:
+            taken.add(entry.file.stat().st_size)
+            if not taken.leaves_room(0, 0):
                 raise CourseError(f"{source} holds more than {MAX_ENTRIES} files or {MAX_BYTES >> 30} GB.")
             yield entry
 
@@ -271,15 +306,17 @@ def _copied(path: Path, name: PurePosixPath, scratch: Path, number: int) -> Entr
     return Entry(name, target, datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
-def _from_zip(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo) -> Iterator[Entry]:
+def _from_zip(
+    source: Path, shown: str, scratch: Path, refused: list[Refused], zone: tzinfo, taken: _Taken
+) -> Iterator[Entry]:
     try:
         with zipfile.ZipFile(source) as archive:
             members = [each for each in archive.infolist() if not each.is_dir()]
-            if len(members) > MAX_ENTRIES or sum(each.file_size for each in members) > MAX_BYTES:
+            size = sum(each.file_size for each in members)
+            if not taken.leaves_room(len(members), size):
                 raise CourseError(
-                    f"{source} is refused: it would unpack to {len(members)} files with "
-                    f"{sum(each.file_size for each in members) / 2**30:.1f} GB. At most {MAX_ENTRIES} files and "
-                    f"{MAX_BYTES >> 30} GB are taken."
+                    f"{shown} is refused: it would unpack to {len(members)} files with {size / 2**30:.1f} GB. Of a "
+                    f"whole download at most {MAX_ENTRIES} files and {MAX_BYTES >> 30} GB are taken."
                 )
             for number, member in enumerate(members):
                 name = _name_of(member)
@@ -293,10 +330,11 @@ def _from_zip(source: Path, scratch: Path, refused: list[Refused], zone: tzinfo)
                 if reason := _extract(archive, member, target):
                     refused.append(Refused(plain_name(name), reason))
                     continue
+                taken.add(member.file_size)
                 yield Entry(PurePosixPath(*parts), target, _time_of(member, zone))
-    except (zipfile.BadZipFile, EOFError, OSError) as problem:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as problem:
         raise CourseError(
-            f"{source} cannot be unpacked: {problem}. Was the download broken off? Fetch it again."
+            f"{shown} cannot be unpacked: {problem}. Was the download broken off? Fetch it again."
         ) from problem
 
 
@@ -321,6 +359,9 @@ def _refusal(member: zipfile.ZipInfo, name: str, parts: Sequence[str]) -> str:
         return "not a regular file"
     if member.flag_bits & 0x1:
         return "it is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # `zipfile` unpacks the others in whole chunks, whatever size is stated.
+        return "it is packed by another method than deflate; pack it anew as an ordinary zip file"
     if member.file_size > MAX_FILE_BYTES:
         return f"{member.file_size / 2**20:.0f} MB; at most {MAX_FILE_BYTES / 2**20:.0f} MB are taken"
     if member.file_size > 2**20 and member.file_size > MAX_RATIO * max(1, member.compress_size):
@@ -402,7 +443,7 @@ def _without_attempts(files: Mapping[PurePosixPath, Entry]) -> dict[PurePosixPat
     plain_names: dict[PurePosixPath, Entry] = {}
     for name, entry in files.items():
         bare, attempt = _attempt(name, _CANVAS_ATTEMPT)
-        marked = name in own and attempt in attempts and bare not in files
+        marked = name in own and attempt in attempts and bare not in files and bare not in plain_names
         plain_names[bare if marked else name] = entry
     return plain_names
 
@@ -533,6 +574,7 @@ def _settle(
     chosen: str | None,
     roster: Roster | None,
     scratch: Path,
+    refused: list[Refused],
 ) -> Collected:
     """Put one upload where it belongs."""
     person, reason = _person(upload, roster)
@@ -542,10 +584,10 @@ def _settle(
     if person is None or name is None:
         state: State = "unmatched"
         student, note = "", reason or "its notebook is none of this course's; name the episode with --episode"
-        place = _keep(upload, submitted / UNMATCHED / (name or "unknown-episode"), upload.origin, scratch)
+        place = _keep(submitted / UNMATCHED / (name or "unknown-episode"), upload, scratch, refused)
     else:
         student, note = person.student, ""
-        made = _lay_out(upload, name, scratch)
+        made = _lay_out(upload, name, scratch, refused)
         earlier = submitted / ATTEMPTS / student / name
         state, place = _put(made, submitted / student / name, earlier, upload.submitted)
         if upload.late and upload.about == "Canvas":
@@ -632,19 +674,24 @@ def _released_ids(episodes: Sequence[Episode]) -> Mapping[str, set[str]]:
     return {episode.name: _grade_ids(episode.release) for episode in episodes if episode.release.is_file()}
 
 
-def _lay_out(upload: Upload, episode: str | None, scratch: Path) -> Path:
+def _lay_out(upload: Upload, episode: str | None, scratch: Path, refused: list[Refused]) -> Path:
     """The folder of an upload as it will stand in `submitted/`, in the scratch folder; None keeps every name."""
     scratch.mkdir(exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=scratch))
     made.chmod(0o755)
-    notebooks = [path for path in upload.files if path.suffix.lower() == ".ipynb"]
     now = datetime.now(UTC)
-    for path, entry in upload.files.items():
-        # The grader looks for the released name, and for others only where that is not there.
-        name = PurePosixPath(f"{episode}.ipynb") if episode and notebooks == [path] else path
-        target = made / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.file, target)
+    for path, name in _places(list(upload.files), episode).items():
+        entry, target = upload.files[path], made / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(entry.file, target)
+        except OSError as problem:
+            if problem.errno not in _NO_PLACE:
+                raise
+            refused.append(
+                Refused(f"{upload.origin}: {plain_name(str(path))}", f"cannot be written: {problem.strerror}")
+            )
+            continue
         # Of several notebooks with equally many answers the grader takes the newest.
         changed = (entry.modified or now).timestamp()
         os.utime(target, (changed, changed))
@@ -652,6 +699,22 @@ def _lay_out(upload: Upload, episode: str | None, scratch: Path) -> Path:
         when = upload.submitted.astimezone(UTC)
         (made / _TIMESTAMP).write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC\n", encoding="utf-8")
     return made
+
+
+def _places(paths: Sequence[PurePosixPath], episode: str | None) -> dict[PurePosixPath, PurePosixPath]:
+    """Where each file of an upload goes: a lone notebook to the top, by the released name, with what is beside it."""
+    places = {path: path for path in paths}
+    notebooks = [path for path in paths if path.suffix.lower() == ".ipynb"]
+    if episode is None or len(notebooks) != 1:
+        return places
+    folder = notebooks[0].parent
+    beside = {path: path.relative_to(folder) for path in paths if path.is_relative_to(folder)}
+    above = {path.parts[0] for path in paths if path not in beside}
+    if not above.union([_TIMESTAMP]) & {place.parts[0] for place in beside.values()}:
+        places.update(beside)
+    # The grader looks for the released name, and for others only where that is not there.
+    places[notebooks[0]] = PurePosixPath(f"{episode}.ipynb")
+    return places
 
 
 def _same(left: Path, right: Path) -> bool:
@@ -678,10 +741,11 @@ def _set_aside(folder: Path, earlier: Path) -> Path:
     return folder.rename(earlier / str(number))
 
 
-def _keep(upload: Upload, folder: Path, origin: str, scratch: Path) -> Path:
+def _keep(folder: Path, upload: Upload, scratch: Path, refused: list[Refused]) -> Path:
     """Keep what is nobody's under its name in the download; the same again is kept once."""
-    made = _lay_out(upload, None, scratch)
-    wish = folder / (re.sub(r"[^\w.@ -]", "_", origin).strip(". ") or "unnamed")
+    made = _lay_out(upload, None, scratch, refused)
+    name = re.sub(r"[^\w.@ -]", "_", upload.origin).encode()[:200].decode(errors="ignore")
+    wish = folder / (name.strip(". ") or "unnamed")
     place, number = wish, 1
     while place.exists():
         if _same(made, place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -459,6 +460,12 @@ def test_a_file_of_canvas_whose_name_ends_in_a_number_belongs_to_the_notebook_be
     }  # fmt: skip
 
 
+def test_two_notebooks_of_canvas_are_both_kept(course, answer, tmp_path):
+    names = ["lovelaceada_9001_333_work-1.ipynb", "lovelaceada_9001_334_work-2.ipynb"]
+    take(course, zipped(tmp_path / "c.zip", {name: answer(name) for name in names}))
+    assert sorted(laid_out(course, "lovelaceada-9001").values()) == sorted(answer(name) for name in names)
+
+
 def test_two_files_of_one_name_are_both_kept(course, answer, tmp_path):
     source = zipped(tmp_path / "c.zip", {"ada.zip": inside({"a.txt": b"1", "w.ipynb": answer()}), "ada/a.txt": b"2"})
     take(course, source)
@@ -645,3 +652,96 @@ def test_a_pattern_that_is_none_is_one_clear_error(course, answer, tmp_path):
     config.FileNameCollectorPlugin.named_regexp = r"(?P<student_id>\w+"
     with pytest.raises(CourseError, match=r"named_regexp.*cannot be read as a pattern"):
         take(course, zipped(tmp_path / "c.zip", {"ada.ipynb": answer()}), config=config)
+
+
+# --- what one student packs, another never feels ---
+
+
+def _with_a_name_that_is_no_text(content: bytes) -> bytes:
+    return inside({"é.ipynb": content}).replace("é".encode(), b"\xff\xff")
+
+
+def _of_a_version_to_come(content: bytes) -> bytes:
+    made = bytearray(inside({"w.ipynb": content}))
+    made[made.index(b"PK\x01\x02") + 6] = 99
+    return bytes(made)
+
+
+def _damaged(content: bytes) -> bytes:
+    made = bytearray(inside({"w.ipynb": content, "x": b""}))
+    made[made.index(b"PK\x01\x02")] = 0
+    return bytes(made)
+
+
+@pytest.mark.parametrize("spoil", [_with_a_name_that_is_no_text, _of_a_version_to_come, _damaged])
+def test_a_students_zip_that_cannot_be_unpacked_stops_nobody_else(course, roster, answer, tmp_path, spoil):
+    spoilt = spoil(answer())
+    source = zipped(tmp_path / "c.zip", {"ada/w.ipynb": answer(), "emil/w.zip": spoilt, "grace/w.ipynb": answer()})
+    results, refused = take(course, source, roster=roster, episode="01-small")
+    assert states(results) == {"ada": "new", "emil": "new", "grace": "new"}
+    assert [each.name for each in refused] == ["emil/w.zip"] and "kept as it is" in refused[0].reason
+    assert ".incoming" not in refused[0].reason
+    assert laid_out(course, "emil") == {"w.zip": spoilt}
+
+
+def test_a_download_with_a_name_that_is_no_text_is_one_clear_error(course, answer, tmp_path):
+    source = tmp_path / "c.zip"
+    source.write_bytes(_with_a_name_that_is_no_text(answer()))
+    with pytest.raises(CourseError, match=r"c\.zip cannot be unpacked"):
+        take(course, source)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("bob/x", "bob/x/y.txt"), ("bob/z.txt", "/".join(["bob", *("d" * 250 for _ in range(18)), "y.txt"]))],
+    ids=["file and folder of one name", "path too long"],
+)
+def test_files_that_have_no_place_are_refused_by_name_and_the_rest_is_taken(course, answer, tmp_path, names):
+    source = zipped(
+        tmp_path / "c.zip",
+        {"ada/w.ipynb": answer(), **dict.fromkeys(names, b"1"), "bob/w.ipynb": answer(), "cy/w.ipynb": answer()},
+    )
+    results, refused = take(course, source)
+    assert states(results) == {"ada": "new", "bob": "new", "cy": "new"}
+    assert len(refused) == 1 and refused[0].name.startswith("bob: ") and "cannot be written" in refused[0].reason
+    assert len(laid_out(course, "bob")) == 2
+
+
+def test_a_long_name_of_nobodys_is_kept(course, roster, tmp_path):
+    results, _ = take(course, zipped(tmp_path / "c.zip", {f"{'é' * 120}.ipynb": b"{}"}), roster=roster)
+    assert results[0].state == "unmatched" and list(results[0].place.iterdir())
+
+
+def test_the_bound_holds_for_the_whole_download(course, roster, answer, tmp_path, monkeypatch):
+    ada, emil, grace = (inside({"w.ipynb": answer(), "x.bin": os.urandom(40_000)}) for _ in range(3))
+    source = zipped(tmp_path / "c.zip", {"ada.zip": ada, "emil.zip": emil, "grace.zip": grace})
+    monkeypatch.setattr(incoming, "MAX_BYTES", len(ada) * 5)
+    _, refused = take(course, source, roster=roster, episode="01-small")
+    assert [each.name for each in refused] == ["grace.zip"] and "GB" in refused[0].reason
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_is_packed_in_an_unbounded_way_is_refused(course, roster, answer, tmp_path, compression):
+    source = tmp_path / "c.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ada/w.ipynb", answer())
+        archive.writestr("ada/table.csv", b"1", compression)
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new"}
+    assert [each.name for each in refused] == ["ada/table.csv"] and "deflate" in refused[0].reason
+
+
+def test_files_beside_a_notebook_in_a_folder_stay_beside_it(course, roster, answer, tmp_path):
+    packed = inside({"work.ipynb": answer(), "data.csv": b"1", "models/m.keras": b"2"})
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/work.zip": packed, f"{MOODLE_ADA}/readme.txt": b"3"})
+    take(course, source, roster=roster)
+    assert laid_out(course, "ada") == {
+        "01-small.ipynb": answer(), "data.csv": b"1", "models/m.keras": b"2", "readme.txt": b"3"
+    }  # fmt: skip
+
+
+def test_a_file_above_the_notebooks_folder_keeps_its_name(course, roster, answer, tmp_path):
+    packed = inside({"work.ipynb": answer(), "data.csv": b"1"})
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/work.zip": packed, f"{MOODLE_ADA}/data.csv": b"2"})
+    take(course, source, roster=roster)
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer(), "data.csv": b"2", "work/data.csv": b"1"}
