@@ -235,6 +235,11 @@ def collect(
         out.print(f"{escape(each.name)}: [red]refused[/], {escape(each.reason)}")
     unmatched = [one for one in results if one.state == "unmatched"]
     out.print(f"{len(results) - len(unmatched)} submission(s) collected.")
+    if roster is None and any(one.about == "Moodle" for one in results):
+        out.print(
+            "Moodle numbers students anew in each assignment, so a student's id made of the number is another one in "
+            "the next episode. Give the class with --roster."
+        )
     if unmatched:
         out.print(
             f"{len(unmatched)} could not be matched and lie in submitted/{incoming.UNMATCHED}/. Mend the roster or the "

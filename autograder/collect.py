@@ -56,8 +56,6 @@ class _Collector:
         foreign = self.encode_foreign(value, kind, depth)
         if foreign is not None:
             return foreign
-        if issubclass(kind, bool):
-            return bool(value)
         if issubclass(kind, int):
             value = int.__int__(value)
             if abs(value) < 1 << 63:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograder.course import Episode, load_config
+from autograder.errors import CourseError
 from autograder.grade import read_class_marks
 from autograder.gradebook import knows, marks_url, open_gradebook
 from autograder.late import settle
@@ -39,13 +40,12 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
         The two files.
 
     Raises:
-        CourseError: There is no gradebook, or none of these episodes was ever graded.
+        CourseError: There is no gradebook, none of these episodes was ever graded, or `folder` cannot be made.
     """
     config = load_config(root)
     url = marks_url(config, root, chosen)
     chosen = [episode for episode in chosen if knows(url, episode.name)]
-    folder = folder or root / "export"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(folder or root / "export")
     rows = []
     for episode in chosen:
         settle(episode, config)
@@ -61,6 +61,19 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
         ]
     event("exported", root=root, episodes=[episode.name for episode in chosen], rows=len(rows))
     return paths
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder that marks are written to, made if it is not there.
+
+    Raises:
+        CourseError: Something else has its name, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as problem:
+        raise CourseError(f"{problem.filename} is no folder. Name one to write to, with --to.") from problem
+    return folder
 
 
 def _totals(gradebook: Gradebook, names: list[str]) -> Iterator[list[object]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from traitlets.config import Config
 
 from autograder.course import Episode
 from autograder.errors import CourseError
+from autograder.export import made_folder
 from autograder.grade import Mark, read_class_marks
 from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
@@ -106,9 +108,9 @@ def write(
         The files, and what a person should know: marks that are not complete, students who are not in the template.
 
     Raises:
-        CourseError: The template is not of that format.
+        CourseError: The template is not of that format, or counts other points; or the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     notes = [
         f"{one.person.student}: {', '.join(m.exercise for m in one.marks if m.state != 'marked')} {_WAITS}; "
         "the points so far are written"
@@ -144,9 +146,17 @@ def _canvas(
             heads = [*heads, episode.name]
         for row in rows:
             row += [""] * (len(heads) - len(row))
-            if plain(row[0]) == "pointspossible" and not row[column].strip():
+            if plain(row[0]) != "pointspossible":
+                continue
+            if not row[column].strip():
                 row[column] = _points(_most(marks))
-        notes = _fill(heads, rows, marks, lambda row, one: row.__setitem__(column, _points(one.score)))
+            elif not _is_number(row[column], _most(marks)):
+                raise CourseError(
+                    f"{template}: Canvas's points possible of {heads[column]} are {row[column]}, but {episode.name} is "
+                    f"worth {_points(_most(marks))} points. Set the assignment's points to {_points(_most(marks))} and "
+                    "export the gradebook again."
+                )
+        notes = _fill(heads, rows, marks, lambda row, one: row.__setitem__(column, _points(one.score)), numbers=True)
     return [_write_csv(folder / f"{episode.name}-canvas.csv", [heads, *rows])], notes
 
 
@@ -165,7 +175,7 @@ def _moodle(
 
     def fill(row: list[str], one: Total) -> None:
         row += [""] * (len(heads) - len(row))
-        if most is not None and row[most].strip() and float(row[most].replace(",", ".")) != one.max_score:
+        if most is not None and row[most].strip() and not _is_number(row[most], one.max_score):
             raise CourseError(
                 f"{template}: Moodle's maximum grade is {row[most]}, but {episode.name} is worth "
                 f"{one.max_score:g} points. Set the assignment's maximum grade to {one.max_score:g} and download the "
@@ -173,7 +183,9 @@ def _moodle(
             )
         row[names.index("grade")] = _points(one.score)
 
-    notes = _fill(heads, rows, marks, fill)
+    # Moodle numbers the participants of each assignment anew, so a number counts only where no row has a name.
+    numbers = not any(person.last for person, _ in people_of(heads, rows))
+    notes = _fill(heads, rows, marks, fill, numbers=numbers)
     return [_write_csv(folder / f"{episode.name}-moodle.csv", [heads, *rows])], notes
 
 
@@ -207,16 +219,24 @@ def _gradescope(
 
 
 def _fill(
-    heads: Sequence[str], rows: Sequence[list[str]], marks: Sequence[Total], fill: Callable[[list[str], Total], None]
+    heads: Sequence[str],
+    rows: Sequence[list[str]],
+    marks: Sequence[Total],
+    fill: Callable[[list[str], Total], None],
+    *,
+    numbers: bool,
 ) -> list[str]:
-    """Put marks into the lines of the students whom they belong to; say whose line is not there."""
+    """Put marks into the lines of the students whom they belong to; say whose line is not there.
+
+    With `numbers`, the system's numbers in the gradebook and in the file are the same.
+    """
     lines = {person.student: row for person, row in people_of(heads, rows)}
     roster = Roster(person for person, _ in people_of(heads, rows))
     notes = []
     for one in marks:
         p = one.person
-        names = (p.number, p.student, p.email, f"{p.first} {p.last}".strip())
-        found, reason = roster.find(*(name for name in names if name))
+        names = (p.student, p.email, f"{p.first} {p.last}".strip())
+        found, reason = roster.find(*filter(None, names), number=p.number if numbers else "")
         if found is None:
             notes.append(f"{p.student} is not in the file: {reason}")
         else:
@@ -239,6 +259,16 @@ def _not_a(what: str, template: Path, heads: Sequence[str], expected: str) -> Co
 
 def _most(marks: Sequence[Total]) -> float:
     return max((one.max_score for one in marks), default=0.0)
+
+
+def _is_number(text: str, number: float) -> bool:
+    """Whether a cell holds this number: 1000 may be written as `1000.00`, `1000,00`, `1.000,00` or `1,000.00`."""
+    if "," in text and "." in text:
+        text = text.replace(min(",.", key=text.rfind), "")
+    try:
+        return math.isclose(float(text.replace(",", ".")), number, abs_tol=0.005)
+    except ValueError:
+        return False
 
 
 def _points(points: float) -> str:

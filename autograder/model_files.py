@@ -84,10 +84,18 @@ def read_zip(raw: bytes | memoryview, bounds: Bounds, most_members: int = 8) -> 
             raise Refused("it is packed more tightly than such a file ever is")
         if info.flag_bits & 1:
             raise Refused("it is locked with a password")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # The others are unpacked in whole chunks, each of which may grow to hundreds of MB.
+            raise Refused("it is packed in a way that such a file never is")
         try:
-            members[info.filename] = archive.read(info)
+            with archive.open(info) as member:
+                # Not `archive.read`, which unpacks all that is there before it looks at the size that was stated.
+                content = member.read(info.file_size + 1)
         except Exception:
             raise Refused("it is damaged") from None
+        if len(content) != info.file_size:
+            raise Refused("it is damaged")
+        members[info.filename] = content
     return members
 
 

@@ -1,7 +1,8 @@
 """The roster: who is in the class, read from a CSV file of a school's or of a learning management system.
 
 nbgrader's own import (`nbgrader db student import`), a Moodle grading worksheet or participants list and a Canvas
-gradebook all name the same things in their own words; the columns are recognised by those words.
+gradebook all name the same things in their own words; the columns are recognised by those words. A column `id` is the
+student id, as nbgrader has it, but in a Canvas gradebook (`Student, ID, ...`) it is Canvas's number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -45,7 +46,9 @@ class Person:
         first: First name; empty if not known.
         last: Last name, or the whole name where the roster does not part it.
         email: E-mail address; empty if not known.
-        keys: Everything that a submission may call this student, as `plain` writes it.
+        number: The system's number; empty if not known. Canvas has one for each person, Moodle one for each person
+            and assignment.
+        keys: Everything that a submission may call this student besides the number, as `plain` writes it.
         handed_in: When the roster says that the submission was handed in; only a Moodle worksheet does.
     """
 
@@ -114,7 +117,8 @@ def read_roster(path: Path, zone: tzinfo) -> list[Person]:
             )
         if person.student in people:
             raise CourseError(f"The roster {path}: the student id {person.student} stands there twice.")
-        people[person.student] = person
+        # A folder is called by the id, even where that is made of the number.
+        people[person.student] = replace(person, keys=person.keys | {plain(person.student)})
     return list(people.values())
 
 
@@ -147,9 +151,14 @@ def read_table(path: Path) -> list[list[str]]:
 
 def _places(heads: Sequence[str]) -> dict[str, int | None]:
     names = [plain(head) for head in heads]
-    return {
+    places = {
         wanted: next((names.index(name) for name in known if name in names), None) for wanted, known in _COLUMNS.items()
     }
+    if places["student"] is None and "id" in names and "student" not in names:
+        places["student"] = names.index("id")
+        if places["number"] == places["student"]:
+            places["number"] = None
+    return places
 
 
 def _decoded(data: bytes) -> str:
@@ -171,10 +180,11 @@ def _person(found: dict[str, str], zone: tzinfo) -> Person | None:
         if not comma:
             first, _, last = whole.rpartition(" ")
     number = re.sub(r"\D", "", found["number"])
-    student = found["student"] or found["email"].partition("@")[0] or number
-    keys = {plain(text) for text in (student, found["student"], found["email"], number) if text}
-    keys |= name_keys(whole) | name_keys(first, last)
-    return Person(student, first, last, found["email"], number, frozenset(keys), _time(found["handed_in"], zone))
+    student = found["student"] or found["email"].partition("@")[0]
+    keys = {plain(text) for text in (student, found["email"]) if text} | name_keys(whole) | name_keys(first, last)
+    return Person(
+        student or number, first, last, found["email"], number, frozenset(keys), _time(found["handed_in"], zone)
+    )
 
 
 def _time(text: str, zone: tzinfo) -> datetime | None:
@@ -195,26 +205,41 @@ class Roster:
     def __init__(self, people: Iterable[Person]) -> None:
         self.people = {person.student: person for person in people}
         self._by_key: dict[str, set[str]] = {}
+        self._by_number: dict[str, set[str]] = {}
         for person in self.people.values():
             for key in person.keys:
                 self._by_key.setdefault(key, set()).add(person.student)
+            if person.number:
+                self._by_number.setdefault(person.number, set()).add(person.student)
 
-    def find(self, *names: str) -> tuple[Person | None, str]:
-        """The one student who goes by the first of these names that anybody goes by.
+    def find(self, *names: str, number: str = "") -> tuple[Person | None, str]:
+        """The one student who goes by the first of these names that anybody goes by, and by this number.
+
+        A number is compared with numbers alone, for it may look like somebody's id. It decides between students of one
+        name; where it is one student's and the name another's, it comes from elsewhere, and nobody is found.
 
         Args:
-            *names: Ids, numbers, addresses or names, the surest first.
+            *names: Ids, addresses or names, the surest first.
+            number: The number that the system has for the student; empty if it is not known.
 
         Returns:
             The student and an empty text, or None and the reason.
         """
-        for name in names:
-            students: set[str] = set()
-            for key in {plain(name)} | name_keys(name):
-                students |= self._by_key.get(key, set())
-            if len(students) == 1:
-                return self.people[students.pop()], ""
-            if students:
-                return None, f"'{name}' may be any of {', '.join(sorted(students))}"
-        known = [f"'{name}'" for name in names if name]
+        name, named = next(((name, found) for name in names if (found := self._named(name))), ("", set()))
+        numbered = self._by_number.get(number, set()) if number else set()
+        if named and numbered and not named & numbered:
+            return None, (
+                f"the number {number} is that of {', '.join(sorted(numbered))} in the roster, but '{name}' is "
+                f"{', '.join(sorted(named))}; is the roster that of this assignment?"
+            )
+        students = named & numbered or numbered or named
+        if len(students) == 1:
+            return self.people[next(iter(students))], ""
+        if students:
+            return None, f"'{name or number}' may be any of {', '.join(sorted(students))}"
+        known = [f"'{name}'" for name in (number, *names) if name]
         return None, f"nobody in the roster goes by {' or '.join(known) or 'no name'}"
+
+    def _named(self, name: str) -> set[str]:
+        keys = {plain(name)} | name_keys(name)
+        return set().union(*(self._by_key.get(key, set()) for key in keys))

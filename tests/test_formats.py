@@ -157,3 +157,44 @@ def test_the_command_writes_lists_what_is_open_and_ends_with_1(course, tmp_path,
     assert (tmp_path / "marks" / "01-small-canvas.csv").is_file()
     done = CliRunner().invoke(cli.app, ["export", "1", "--to", str(tmp_path / "marks")])
     assert done.exit_code == 0 and (tmp_path / "marks" / "grades.csv").is_file(), done.output
+
+
+def test_a_canvas_gradebook_that_counts_other_points_is_refused(made):
+    heads = "Student,ID,SIS User ID,SIS Login ID,Section,01-small (88)"
+    template = f"{heads}\n    Points Possible,,,,,100.00\nAda,9001,s1,ada,A,\n"
+    with pytest.raises(CourseError, match=r"points possible of 01-small \(88\) are 100\.00, but 01-small is worth 5"):
+        made("canvas", template)
+
+
+@pytest.mark.parametrize("points", ["5", "5.00", "5,00", ""])
+def test_the_same_points_may_be_written_in_several_ways(made, points):
+    heads = "Student;ID;SIS User ID;SIS Login ID;Section;01-small (88)"
+    [path], _ = made("canvas", f"{heads}\n    Points Possible;;;;;{points}\nAda;9001;s1;ada;A;\n")
+    assert [row["01-small (88)"] for row in rows(path)] == [points or "5", "5"]
+
+
+@pytest.mark.parametrize("most", ["1.000,00", "1,000.00", "Scale"])
+def test_a_maximum_that_is_written_otherwise_is_an_error_and_no_traceback(made, most):
+    with pytest.raises(CourseError, match="but 01-small is worth 5 points"):
+        made("moodle", f"Identifier;Full name;ID number;Grade;Maximum Grade\nParticipant 1;Ada;ada;;{most}\n")
+
+
+def test_marks_go_into_no_row_whose_number_is_only_like_an_id(made):
+    """Moodle gives each assignment's participants numbers of their own; 9001 was another student's elsewhere."""
+    template = "Identifier,Full name,Grade\nParticipant 9001,Émile Picard,\nParticipant 9003,Ada Lovelace,\n"
+    [path], _ = made("moodle", template)
+    assert {row["Full name"]: row["Grade"] for row in rows(path)} == {"Émile Picard": "1.5", "Ada Lovelace": "5"}
+
+
+def test_a_worksheet_without_names_is_filled_in_by_number(made):
+    """What Moodle hands out where students are marked without their names."""
+    [path], _ = made("moodle", "Identifier,Status,Grade\nParticipant 9001,,\nParticipant 9003,,\n")
+    assert [row["Grade"] for row in rows(path)] == ["5", "1.5"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "canvas"])
+def test_a_folder_to_write_to_that_is_a_file_is_one_clear_error(course, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(course)
+    (tmp_path / "marks").write_text("")
+    done = CliRunner().invoke(cli.app, ["export", "1", "--format", kind, "--to", str(tmp_path / "marks")])
+    assert isinstance(done.exception, CourseError) and "is no folder" in str(done.exception), repr(done.exception)

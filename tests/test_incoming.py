@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -369,3 +371,378 @@ def test_the_command_lists_what_it_did_registers_the_class_and_ends_with_1_where
     source = zipped(tmp_path / "d.zip", {"grace.ipynb": answer()})
     done = CliRunner().invoke(cli.app, ["collect", str(source), "--roster", str(path), "--episode", "1"])
     assert (done.exit_code, "1 submission(s) collected" in done.output) == (0, True), done.output
+
+
+CANVAS_CLASS = (
+    "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+    '"Lovelace, Ada",9001,s1,ada,A\n"Hopper, Grace",9002,s2,grace,A\n'
+)
+
+
+@pytest.fixture
+def roster_of(tmp_path):
+    """The roster that a CSV file with this text makes."""
+
+    def make(text: str) -> Roster:
+        path = tmp_path / "class.csv"
+        path.write_text(text, encoding="utf-8")
+        return Roster(read_roster(path, UTC))
+
+    return make
+
+
+def laid_out(course: Path, student: str, episode: str = "01-small") -> dict[str, bytes]:
+    """What lies in a student's folder, by path."""
+    folder = course / "submitted" / student / episode
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def inside(members: dict[str, bytes]) -> bytes:
+    """A zip file as a student packs it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 11, 20, 12, 0, 0)), content)
+    return file.getvalue()
+
+
+MOODLE_ADA = "Ada Lovelace_501_assignsubmission_file_"
+
+
+# --- numbers at the end of a name ---
+
+
+def test_students_whose_ids_end_in_a_number_stay_apart(course, roster_of, answer, tmp_path):
+    names = [f"student-{number}" for number in (1, 2, 3)]
+    source = zipped(tmp_path / "c.zip", {f"{name}.ipynb": answer(name) for name in names})
+    results, _ = take(course, source)
+    assert states(results) == dict.fromkeys(names, "new")
+    results, _ = take(course, source, roster=roster_of("student_id\n" + "\n".join(names)))
+    assert states(results) == dict.fromkeys(names, "unchanged")
+    assert [handed_in(course, name) for name in names] == [answer(name) for name in names]
+
+
+def test_a_number_that_is_in_nobodys_id_counts_the_attempts(course, roster_of, answer, tmp_path):
+    source = zipped(
+        tmp_path / "c.zip",
+        {"ada-2.ipynb": answer("2"), "ada.ipynb": answer("0"), "ada (1).ipynb": answer("1"), "bo-2.ipynb": answer()},
+    )
+    results, _ = take(course, source, roster=roster_of("student_id\nada\nada2\nbo\n"))
+    assert [(one.origin, one.student, one.state) for one in results if one.student != "bo"] == [
+        ("ada.ipynb", "ada", "new"),
+        ("ada (1).ipynb", "ada", "newer"),
+        ("ada-2.ipynb", "ada", "newer"),
+    ], "ada2 is somebody else, who is not called ada-2"
+
+
+def test_without_a_roster_only_a_browsers_copy_is_an_attempt(course, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {"ada.ipynb": answer("0"), "ada (1).ipynb": answer("1")})
+    results, _ = take(course, source)
+    assert [(one.student, one.state) for one in results] == [("ada", "new"), ("ada", "newer")]
+
+
+def test_a_file_of_canvas_whose_name_ends_in_a_number_belongs_to_the_notebook_beside_it(
+    course, roster_of, answer, tmp_path
+):
+    source = zipped(
+        tmp_path / "c.zip",
+        {
+            "lovelaceada_9001_333_work-1.ipynb": answer(),
+            "lovelaceada_9001_334_cnn-64.keras": b"model",
+            "lovelaceada_9001_335_table-1.csv": b"1",
+            "lovelaceada_9001_336_more.zip": inside({"part-1.csv": b"2"}),
+        },
+    )
+    results, _ = take(course, source, roster=roster_of(CANVAS_CLASS), episode="01-small")
+    assert states(results) == {"ada": "new"} and len(results) == 1
+    assert laid_out(course, "ada") == {
+        "01-small.ipynb": answer(), "cnn-64.keras": b"model", "table.csv": b"1", "more/part-1.csv": b"2"
+    }  # fmt: skip
+
+
+def test_two_notebooks_of_canvas_are_both_kept(course, answer, tmp_path):
+    names = ["lovelaceada_9001_333_work-1.ipynb", "lovelaceada_9001_334_work-2.ipynb"]
+    take(course, zipped(tmp_path / "c.zip", {name: answer(name) for name in names}))
+    assert sorted(laid_out(course, "lovelaceada-9001").values()) == sorted(answer(name) for name in names)
+
+
+def test_two_files_of_one_name_are_both_kept(course, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {"ada.zip": inside({"a.txt": b"1", "w.ipynb": answer()}), "ada/a.txt": b"2"})
+    take(course, source)
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer(), "a.txt": b"1", "a (2).txt": b"2"}
+
+
+def test_what_holds_no_notebook_never_takes_a_notebooks_place(course, roster, answer, tmp_path):
+    take(course, zipped(tmp_path / "1.zip", {"ada/01-small.ipynb": answer()}), roster=roster)
+    source = zipped(tmp_path / "2.zip", {"ada/01-small/cnn.keras": b"model"})
+    results, _ = take(course, source, roster=roster)
+    assert [(one.student, one.state) for one in results] == [("ada", "without a notebook")]
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer()}
+    assert (course / "submitted/.attempts/ada/01-small/1/cnn.keras").read_bytes() == b"model"
+
+
+# --- when it was handed in ---
+
+
+@pytest.mark.parametrize(
+    ("names", "student"),
+    [
+        ((f"{MOODLE_ADA}/01-small.ipynb", f"{MOODLE_ADA}/timestamp.txt"), "ada"),
+        ((f"{MOODLE_ADA}/work/01-small.ipynb", f"{MOODLE_ADA}/work/timestamp.txt"), "ada"),
+        (("lovelaceada_9001_333_01-small.ipynb", "lovelaceada_9001_334_timestamp.txt"), "lovelaceada-9001"),
+        (
+            (
+                "L_ada_attempt_2026-11-20-09-00-00_01-small.ipynb",
+                "L_ada_attempt_2026-11-20-09-00-00_timestamp.txt",
+            ),
+            "ada",
+        ),
+    ],
+    ids=["Moodle", "Moodle, in a folder", "Canvas", "Blackboard"],
+)
+def test_a_student_cannot_say_when_they_handed_in(course, roster, answer, tmp_path, names, student):
+    source = zipped(tmp_path / "c.zip", dict(zip(names, (answer(), b"2020-01-01 00:00:00 UTC\n"), strict=True)))
+    results, refused = take(course, source, roster=roster if student == "ada" else None)
+    assert [(one.student, one.state) for one in results] == [(student, "new")]
+    assert b"2020" not in laid_out(course, student).get("timestamp.txt", b"")
+    if "work/" in names[0]:
+        assert laid_out(course, student)["work/timestamp.txt"], "no time of handing in stands there"
+    else:
+        assert [each.reason for each in refused] == ["when it was handed in is not for the student to say"]
+
+
+def test_a_zip_that_a_student_packed_says_nothing_about_the_time(course, answer, tmp_path):
+    packed = inside({"w.ipynb": answer(), "timestamp.txt": b"2020-01-01 00:00:00 UTC\n"})
+    _, refused = take(course, zipped(tmp_path / "c.zip", {"ada.zip": packed, "bo.ipynb": answer()}))
+    assert set(laid_out(course, "ada")) == {"01-small.ipynb"}
+    assert [each.name for each in refused] == ["ada/timestamp.txt"]
+
+
+def test_in_nbgraders_layout_the_timestamp_holds(course, answer, tmp_path):
+    stamp = b"2026-11-19 10:00:00 UTC\n"
+    take(course, zipped(tmp_path / "c.zip", {"ada/01-small/x.ipynb": answer(), "ada/01-small/timestamp.txt": stamp}))
+    assert laid_out(course, "ada")["timestamp.txt"] == stamp
+
+
+def test_the_worksheets_time_comes_before_a_files(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number,Last modified (submission)\n"
+        'Participant 501,Ada Lovelace,ada,"Friday, 20 November 2026, 11:30 PM"\n'
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/01-small.ipynb": answer()}, (2026, 11, 1, 0, 0, 0))
+    results, _ = take(course, source, roster=roster, file_times=True)
+    assert results[0].submitted == datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
+
+
+def blackboard(path: Path, day: int, content: bytes) -> Path:
+    return zipped(path / f"{day}.zip", {f"L_ada_attempt_2026-11-{day}-09-00-00_01-small.ipynb": content})
+
+
+def test_who_goes_back_to_an_earlier_answer_is_graded_on_it(course, roster, answer, tmp_path):
+    days = {18: "A", 19: "B", 20: "A"}
+    made = [blackboard(tmp_path, day, answer(text)) for day, text in days.items()]
+    found = [take(course, source, roster=roster)[0][0].state for source in made]
+    assert found == ["new", "newer", "newer"]
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer("A"), "timestamp.txt": b"2026-11-20 09:00:00 UTC\n"}
+    found = [take(course, source, roster=roster)[0][0].state for source in made]
+    assert found == ["unchanged"] * 3
+
+
+def test_a_time_that_becomes_known_later_is_written(course, roster_of, answer, tmp_path):
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/01-small.ipynb": answer()})
+    take(course, source, roster=roster_of("Identifier,Full name,ID number\nParticipant 501,Ada Lovelace,ada\n"))
+    assert "timestamp.txt" not in laid_out(course, "ada")
+    worksheet = (
+        "Identifier,Full name,ID number,Last modified (submission)\n"
+        'Participant 501,Ada Lovelace,ada,"Friday, 20 November 2026, 11:30 PM"\n'
+    )
+    results, _ = take(course, source, roster=roster_of(worksheet))
+    assert results[0].state == "unchanged"
+    assert laid_out(course, "ada")["timestamp.txt"] == b"2026-11-20 23:30:00 UTC\n"
+
+
+def test_files_keep_the_times_that_they_had(course, answer, tmp_path):
+    take(course, zipped(tmp_path / "c.zip", {"ada/b.ipynb": answer("1"), "ada/a.ipynb": answer("2")}))
+    times = {(course / "submitted/ada/01-small" / name).stat().st_mtime for name in ("a.ipynb", "b.ipynb")}
+    assert times == {datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()}
+
+
+# --- whose it is ---
+
+
+def test_nbgraders_own_table_of_students_is_understood(tmp_path):
+    path = tmp_path / "students.csv"
+    path.write_text("id,first_name,last_name,email\nbitdiddle,Ben,Bitdiddle,ben@example.org\n77,Ada,L,a@example.org\n")
+    people = read_roster(path, UTC)
+    assert [(one.student, one.number) for one in people] == [("bitdiddle", ""), ("77", "")]
+
+
+def test_a_canvas_gradebook_without_logins_has_numbers_as_before(tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text('Student,ID,Section\n"Lovelace, Ada",9001,A\n')
+    [ada] = read_roster(path, UTC)
+    assert (ada.student, ada.number) == ("9001", "9001")
+
+
+def test_a_number_of_moodle_is_no_students_id(course, roster_of, answer, tmp_path):
+    roster = roster_of("student_id,name\n501,Grace Hopper\n700,Ada Lovelace\n")
+    source = zipped(
+        tmp_path / "m.zip",
+        {f"{MOODLE_ADA}/x.ipynb": answer("ada"), "Grace Hopper_502_assignsubmission_file_/x.ipynb": answer("grace")},
+    )
+    results, _ = take(course, source, roster=roster)
+    assert states(results) == {"501": "new", "700": "new"}
+    assert (handed_in(course, "700"), handed_in(course, "501")) == (answer("ada"), answer("grace"))
+
+
+def test_a_worksheet_of_another_assignment_gives_nobody_somebody_elses_work(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number\nParticipant 501,Grace Hopper,grace\nParticipant 9,Ada Lovelace,ada\n"
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    results, _ = take(course, source, roster=roster)
+    assert [one.state for one in results] == ["unmatched"]
+    assert results[0].note == (
+        "the number 501 is that of grace in the roster, but 'Ada Lovelace' is ada; "
+        "is the roster that of this assignment?"
+    )
+
+
+def test_a_folder_called_by_an_id_that_is_a_number_is_found(course, roster_of, answer, tmp_path):
+    roster = roster_of("Identifier,Full name\nParticipant 501,Grace Hopper\n")
+    results, _ = take(course, zipped(tmp_path / "c.zip", {"501/01-small/x.ipynb": answer()}), roster=roster)
+    assert states(results) == {"501": "new"}
+
+
+def test_two_of_one_name_are_told_apart_by_their_numbers(course, roster_of, answer, tmp_path):
+    roster = roster_of(
+        "Identifier,Full name,ID number\nParticipant 501,Ada Lovelace,a1\nParticipant 502,Ada Lovelace,a2\n"
+    )
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    assert states(take(course, source, roster=roster)[0]) == {"a1": "new"}
+
+
+def test_who_collects_from_moodle_without_a_roster_is_told_that_ids_will_differ(course, answer, tmp_path, monkeypatch):
+    monkeypatch.chdir(course)
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/x.ipynb": answer()})
+    done = CliRunner().invoke(cli.app, ["collect", str(source)])
+    assert done.exit_code == 0 and "Moodle numbers students anew in each assignment" in " ".join(done.output.split())
+    done = CliRunner().invoke(cli.app, ["collect", str(zipped(tmp_path / "c.zip", {"bo.ipynb": answer()}))])
+    assert done.exit_code == 0 and "Moodle" not in done.output
+
+
+def test_one_students_folders_of_several_episodes_stay_that_students(course, answer, tmp_path):
+    chosen = [*episodes(course), replace(episodes(course)[0], name="02-more")]
+    source = zipped(tmp_path / "c.zip", {"ada/01-small/x.ipynb": answer(), "ada/02-more/y.ipynb": answer("2")})
+    results, _ = collect(course, source, chosen)
+    assert {one.student for one in results} == {"ada"} and len(results) == 2
+
+
+def test_a_pattern_that_finds_no_student_leaves_a_reason(course, answer, tmp_path):
+    config = load_config(course)
+    config.FileNameCollectorPlugin.named_regexp = r"(?:abgabe\+(?P<student_id>\w+)\+)?(?P<file_id>.+)"
+    source = zipped(tmp_path / "c.zip", {"abgabe+ada+01-small.ipynb": answer("1"), "loose.ipynb": answer("2")})
+    results, _ = take(course, source, config=config)
+    assert states(results) == {"ada": "new", "loose.ipynb": "unmatched"}
+    assert "named_regexp" in next(one.note for one in results if not one.student)
+
+
+def test_a_pattern_that_is_none_is_one_clear_error(course, answer, tmp_path):
+    config = load_config(course)
+    config.FileNameCollectorPlugin.named_regexp = r"(?P<student_id>\w+"
+    with pytest.raises(CourseError, match=r"named_regexp.*cannot be read as a pattern"):
+        take(course, zipped(tmp_path / "c.zip", {"ada.ipynb": answer()}), config=config)
+
+
+# --- what one student packs, another never feels ---
+
+
+def _with_a_name_that_is_no_text(content: bytes) -> bytes:
+    return inside({"é.ipynb": content}).replace("é".encode(), b"\xff\xff")
+
+
+def _of_a_version_to_come(content: bytes) -> bytes:
+    made = bytearray(inside({"w.ipynb": content}))
+    made[made.index(b"PK\x01\x02") + 6] = 99
+    return bytes(made)
+
+
+def _damaged(content: bytes) -> bytes:
+    made = bytearray(inside({"w.ipynb": content, "x": b""}))
+    made[made.index(b"PK\x01\x02")] = 0
+    return bytes(made)
+
+
+@pytest.mark.parametrize("spoil", [_with_a_name_that_is_no_text, _of_a_version_to_come, _damaged])
+def test_a_students_zip_that_cannot_be_unpacked_stops_nobody_else(course, roster, answer, tmp_path, spoil):
+    spoilt = spoil(answer())
+    source = zipped(tmp_path / "c.zip", {"ada/w.ipynb": answer(), "emil/w.zip": spoilt, "grace/w.ipynb": answer()})
+    results, refused = take(course, source, roster=roster, episode="01-small")
+    assert states(results) == {"ada": "new", "emil": "new", "grace": "new"}
+    assert [each.name for each in refused] == ["emil/w.zip"] and "kept as it is" in refused[0].reason
+    assert ".incoming" not in refused[0].reason
+    assert laid_out(course, "emil") == {"w.zip": spoilt}
+
+
+def test_a_download_with_a_name_that_is_no_text_is_one_clear_error(course, answer, tmp_path):
+    source = tmp_path / "c.zip"
+    source.write_bytes(_with_a_name_that_is_no_text(answer()))
+    with pytest.raises(CourseError, match=r"c\.zip cannot be unpacked"):
+        take(course, source)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("bob/x", "bob/x/y.txt"), ("bob/z.txt", "/".join(["bob", *("d" * 250 for _ in range(18)), "y.txt"]))],
+    ids=["file and folder of one name", "path too long"],
+)
+def test_files_that_have_no_place_are_refused_by_name_and_the_rest_is_taken(course, answer, tmp_path, names):
+    source = zipped(
+        tmp_path / "c.zip",
+        {"ada/w.ipynb": answer(), **dict.fromkeys(names, b"1"), "bob/w.ipynb": answer(), "cy/w.ipynb": answer()},
+    )
+    results, refused = take(course, source)
+    assert states(results) == {"ada": "new", "bob": "new", "cy": "new"}
+    assert len(refused) == 1 and refused[0].name.startswith("bob: ") and "cannot be written" in refused[0].reason
+    assert len(laid_out(course, "bob")) == 2
+
+
+def test_a_long_name_of_nobodys_is_kept(course, roster, answer, tmp_path):
+    source = zipped(tmp_path / "c.zip", {f"{'漢' * 84}/01-small/w.ipynb": answer()})
+    results, _ = take(course, source, roster=roster)
+    assert results[0].state == "unmatched" and list(results[0].place.iterdir())
+
+
+def test_the_bound_holds_for_the_whole_download(course, roster, answer, tmp_path, monkeypatch):
+    ada, emil, grace = (inside({"w.ipynb": answer(), "x.bin": os.urandom(40_000)}) for _ in range(3))
+    source = zipped(tmp_path / "c.zip", {"ada.zip": ada, "emil.zip": emil, "grace.zip": grace})
+    monkeypatch.setattr(incoming, "MAX_BYTES", len(ada) * 5)
+    _, refused = take(course, source, roster=roster, episode="01-small")
+    assert [each.name for each in refused] == ["grace.zip"] and "GB" in refused[0].reason
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_is_packed_in_an_unbounded_way_is_refused(course, roster, answer, tmp_path, compression):
+    source = tmp_path / "c.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ada/w.ipynb", answer())
+        archive.writestr("ada/table.csv", b"1", compression)
+    results, refused = take(course, source, roster=roster)
+    assert states(results) == {"ada": "new"}
+    assert [each.name for each in refused] == ["ada/table.csv"] and "deflate" in refused[0].reason
+
+
+def test_files_beside_a_notebook_in_a_folder_stay_beside_it(course, roster, answer, tmp_path):
+    packed = inside({"work.ipynb": answer(), "data.csv": b"1", "models/m.keras": b"2"})
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/work.zip": packed, f"{MOODLE_ADA}/readme.txt": b"3"})
+    take(course, source, roster=roster)
+    assert laid_out(course, "ada") == {
+        "01-small.ipynb": answer(), "data.csv": b"1", "models/m.keras": b"2", "readme.txt": b"3"
+    }  # fmt: skip
+
+
+def test_a_file_above_the_notebooks_folder_keeps_its_name(course, roster, answer, tmp_path):
+    packed = inside({"work.ipynb": answer(), "data.csv": b"1"})
+    source = zipped(tmp_path / "m.zip", {f"{MOODLE_ADA}/work.zip": packed, f"{MOODLE_ADA}/data.csv": b"2"})
+    take(course, source, roster=roster)
+    assert laid_out(course, "ada") == {"01-small.ipynb": answer(), "data.csv": b"2", "work/data.csv": b"1"}

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -344,6 +345,8 @@ ARCHIVES: dict[str, Callable[[dict[str, bytes]], bytes]] = {
     "a thousand files": lambda p: zipped({**p, **{f"f{i}": b"" for i in range(1000)}}),
     "a bomb": lambda p: zipped({**p, "model.weights.h5": bytes(100 << 20)}, zipfile.ZIP_DEFLATED),
     "a bomb beyond all bounds": lambda p: zipped({**p, "model.weights.h5": bytes(BOUNDS.value_bytes + 1)}, 8),
+    "packed by bzip2": lambda p: zipped(p, zipfile.ZIP_BZIP2),
+    "packed by LZMA": lambda p: zipped(p, zipfile.ZIP_LZMA),
     "a description that is no object": lambda p: zipped({**p, "config.json": b"[1]"}),
     "a description that is no JSON": lambda p: zipped({**p, "config.json": b"\xff{"}),
     "a description nested without end": lambda p: zipped({**p, "config.json": b"[" * 10**5}),
@@ -363,6 +366,8 @@ ARCHIVES_SAY = {
     "a thousand files": "more parts than such a file has",
     "a bomb": "packed more tightly",
     "a bomb beyond all bounds": "unpacked it is larger than 128 MB",
+    "packed by bzip2": "packed in a way that such a file never is",
+    "packed by LZMA": "packed in a way that such a file never is",
     "a description of 5 MB": "description of the model is too long",
     "weights that are none": "weights of the model are damaged",
     "weights cut short": "weights of the model are damaged",
@@ -450,6 +455,19 @@ def test_a_checked_file_holds_its_parts_and_nothing_else(parts):
     assert model_files.read_zip(content, BOUNDS) == {**parts}
     with pytest.raises(Refused, match="begins as another kind of file does"):
         model_files.checked_keras_file(b"MZ evil stub" + padded, BOUNDS)
+
+
+def test_a_part_that_unpacks_to_more_than_it_says_is_not_unpacked_to_its_end(parts):
+    size = 200 << 20
+    bomb = zipped({**parts, "model.weights.h5": bytes(size)}, zipfile.ZIP_DEFLATED)
+    liar = bomb.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused, match="it is damaged"):
+            model_files.read_zip(liar, BOUNDS)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_model_with_more_weights_than_may_cross_is_refused():
