@@ -553,7 +553,8 @@ def backup(
 
     Example: autograder backup /media/stick/course.tar.gz
 
-    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere; the message says what to do.
+    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere, or a folder of the course is a
+    link; the message says what to do.
     """
     from autograder.backup import backup as write
     from autograder.course import find_root, load_config
