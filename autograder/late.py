@@ -11,6 +11,7 @@ folder as well, from where they reach the gradebook as soon as there is a submis
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from traitlets.config import Config
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, may_be_late, open_gradebook
+from autograder.results import write_text_whole
 from autograder.runlog import event
 from autograder.settings import require_known
 
@@ -201,15 +203,13 @@ def read_extensions(root: Path) -> list[Extension]:
 
 def write_extensions(root: Path, extensions: Sequence[Extension]) -> None:
     """Write `extensions.csv` anew."""
-    path = root / EXTENSIONS
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for one in sorted(extensions, key=lambda each: (each.episode, each.student)):
-            until = one.until.isoformat() if one.until else ""
-            rows.writerow([one.student, one.episode, until, "" if one.until else f"{one.days:g}"])
-    unfinished.replace(path)
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    for one in sorted(extensions, key=lambda each: (each.episode, each.student)):
+        until = one.until.isoformat() if one.until else ""
+        rows.writerow([one.student, one.episode, until, "" if one.until else f"{one.days:g}"])
+    write_text_whole(root / EXTENSIONS, text.getvalue())
 
 
 def extend(episode: Episode, config: Config, student: str, until: datetime | None = None, days: float = 0.0) -> None:
