@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from traitlets.config import Config
 
 from autograder.course import Episode, load_config, submitting_students
-from autograder.errors import CourseError, did_you_mean
+from autograder.errors import CourseError, CourseFault, did_you_mean
 from autograder.gradebook import ClassMarks, Row, database_url, knows, marks_url, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
@@ -343,10 +343,16 @@ class Grading:
                 raise Stopped(done + len(look.unchanged), len(look.changed) - done)
 
     def _tasks(self, look: Look, recorder: Recorder) -> Iterator[Task]:
-        """Sanitise one submission after the other, each when there is a worker for it."""
+        """Sanitise one submission after the other, each when there is a worker for it.
+
+        Raises:
+            CourseFault: A file of the instructor's is not as it should be; that is no student's mark.
+        """
         for student, stamp in look.changed.items():
             try:
                 yield Task(student, stamp, recorder.sanitise(student))
+            except CourseFault:
+                raise
             except CourseError as problem:
                 yield Task(student, stamp, problem=str(problem).strip(), final=True)
             except Exception as problem:
