@@ -382,14 +382,14 @@ class Grading:
                 store.put(one.found)
         ledger.add(Entry(one.item.student) for one in batch)
         written = {each.student: each for each in recorder.record([(one.item.student, one.found) for one in graded])}
-        recorder.enter([one.item.student for one in batch if isinstance(one.found, Task) and one.item.final])
+        entered = recorder.enter([one.item.student for one in batch if isinstance(one.found, Task) and one.item.final])
         book = read_class(self._url, self.episode.name, list(written))
         entries, results = [], []
         for one in batch:
             if isinstance(one.found, Result):
                 result, entry = self._graded(one, written[one.item.student], book)
             else:
-                result, entry = self._refused(one)
+                result, entry = self._refused(one, entered=one.item.student in entered)
             results.append(result)
             entries.append(entry)
         ledger.add(entry for entry in entries if entry is not None)
@@ -427,8 +427,11 @@ class Grading:
         marks = in_order(self.episode, book.rows.get(student, []), entry)
         return StudentResult(student, self.episode.name, marks, **common), entry
 
-    def _refused(self, one: Outcome[Task, Task]) -> tuple[StudentResult, Entry | None]:
-        """A submission that could not be graded, by its own fault (then it is remembered) or that of something here."""
+    def _refused(self, one: Outcome[Task, Task], *, entered: bool) -> tuple[StudentResult, Entry | None]:
+        """A submission that could not be graded, by its own fault or that of something here.
+
+        By its own, it is remembered, unless the gradebook could not be told of it: then the next run tries again.
+        """
         task, problem = one.item, one.item.problem
         if one.error is not None:
             kind = "" if isinstance(one.error, CourseError) else f"{type(one.error).__name__}: "
@@ -437,7 +440,8 @@ class Grading:
         if task.final:
             # What an earlier version of it gave is no answer to this one.
             shutil.rmtree(self.episode.autograded(task.student).parent, ignore_errors=True)
-            entry = Entry(task.student, task.stamp, problem=problem)
+            self.episode.feedback(task.student).unlink(missing_ok=True)
+            entry = Entry(task.student, task.stamp, problem=problem) if entered else None
         return StudentResult(task.student, self.episode.name, problem=problem), entry
 
     def _log(self, result: StudentResult) -> None:
@@ -673,6 +677,8 @@ def in_order(episode: Episode, rows: Sequence[Row], entry: Entry | None = None) 
         state: State = "marked"
         if row.score is None:
             state = "needs manual grading" if row.written else "grader failed"
+        elif entry.problem and row.flagged:  # points by hand for an earlier version of what cannot be graded now
+            state = "needs manual grading"
         name = row.exercise
         measured = read_measurements(entry.measurements.get(name, ()))
         marks[name] = Mark(name, state, row.score, row.max_score, row.written, entry.messages.get(name, ""), measured)

@@ -27,6 +27,7 @@ SQLITE = "sqlite:///"
 _MARKS = """
 SELECT submission.student_id, cell.name, grade.auto_score, grade.manual_score, grade.extra_credit,
        COALESCE(graded.max_score, task.max_score),
+       grade.needs_manual_grade,
        (task.id IS NOT NULL OR EXISTS (
             SELECT 1 FROM base_cell AS answer JOIN solution_cells ON solution_cells.id = answer.id
             WHERE answer.notebook_id = cell.notebook_id AND answer.name = cell.name))
@@ -65,6 +66,7 @@ class Row:
         extra_credit: Points on top, by a person.
         max_score: What the cell is worth.
         written: Whether a person has to grade it: a written answer or a task.
+        flagged: Whether the gradebook asks a person to look at it.
     """
 
     exercise: str
@@ -73,6 +75,7 @@ class Row:
     extra_credit: float | None
     max_score: float
     written: bool
+    flagged: bool = False
 
     @property
     def score(self) -> float | None:
@@ -151,8 +154,8 @@ def read_class(url: str, episode: str, students: Sequence[str] | None = None) ->
         only = f"AND submission.student_id IN ({', '.join(f':{name}' for name in about if name != 'episode')})"
     dates, marks = _ask(url, (_DATES + only, about), (_MARKS + only, about))
     rows: dict[str, list[Row]] = defaultdict(list)
-    for student, name, auto, manual, extra, most, written in marks:
-        rows[student].append(Row(name, auto, manual, extra, float(most or 0.0), bool(written)))
+    for student, name, auto, manual, extra, most, flagged, written in marks:
+        rows[student].append(Row(name, auto, manual, extra, float(most or 0.0), bool(written), bool(flagged)))
     due = {student: f"{date} {extension}" for student, date, extension, _ in dates}
     return ClassMarks(dict(rows), due, {student: float(points) for student, _, _, points in dates if points})
 

@@ -160,18 +160,30 @@ class Recorder:
             reason = str(cause) if isinstance(cause, CourseError) else f"{type(cause).__name__}: {cause}"
             return [Written(batch[0][0], problem=reason.strip())]
 
-    def enter(self, students: Sequence[str]) -> None:
-        """Enter submissions that cannot be graded, without a mark, as `nbgrader autograde` does; others stay out.
+    def enter(self, students: Sequence[str]) -> set[str]:
+        """Enter submissions that cannot be graded, without a mark by the grader; others stay out.
+
+        What the grader gave an earlier version is taken back. Points that a person gave stay, and wait for a look.
 
         Args:
             students: Who handed in something that cannot be graded.
+
+        Returns:
+            Those who were entered.
         """
+        entered = set()
         with self._quietly(), self.gradebook.in_use():
             for student in students:
                 # Why it cannot be graded is told; why nbgrader does not want it either would add nothing.
-                with contextlib.suppress(Exception), self.gradebook.transaction():
-                    self._take(student)
-                    self.converter.enter(self.episode.name, student)
+                with contextlib.suppress(Exception):
+                    with self.gradebook.transaction():
+                        self._take(student)
+                        self.converter.enter(self.episode.name, student)
+                        for notebook in self.gradebook.find_submission(self.episode.name, student).notebooks:
+                            for grade in notebook.grades:
+                                grade.auto_score, grade.needs_manual_grade = None, True
+                    entered.add(student)
+        return entered
 
     def _record(self, student: str, result: Result) -> Written:
         started = time.monotonic()
