@@ -321,7 +321,7 @@ def much_alike(episode: Episode) -> list[Pair]:
 
 def grade_one(grading: Grading) -> list[StudentResult]:
     """Grade one episode with a bar, a summary and a class report."""
-    from autograder.grade import Stopped
+    from autograder.grade import Stopped, recorded
     from autograder.report import summary, write_report
 
     root, name = grading.episode.root, grading.episode.name
@@ -340,11 +340,12 @@ def grade_one(grading: Grading) -> list[StudentResult]:
         )
         raise typer.Exit(130) from None
     results.sort(key=lambda result: result.student)
+    of_class = recorded(grading.episode, grading.config, results)
     page = write_report(
         root / "export" / name / "report.html",
         name,
-        results,
-        sandbox=grading.sandbox,
+        of_class,
+        sandbox=grading.sandbox and all(result.sandbox for result in of_class),
         alike=lambda: much_alike(grading.episode),
     )
     for line in summary(results, time.monotonic() - began):

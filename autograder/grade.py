@@ -408,6 +408,7 @@ class Grading:
             "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
             "ran": round(found.seconds, 3),
             "penalty": book.penalty.get(student, 0.0),
+            "sandbox": self.sandbox,
         }
         if written.problem:
             return StudentResult(student, self.episode.name, problem=written.problem, **common), None
@@ -641,22 +642,27 @@ def _known(episode: Episode, student: str, entry: Entry, book: ClassMarks) -> St
     )
 
 
-def recorded(episode: Episode, config: Config) -> list[StudentResult]:
+def recorded(episode: Episode, config: Config, fresh: Sequence[StudentResult] = ()) -> list[StudentResult]:
     """What is known about everybody who was graded in an episode, with marks as they are now.
+
+    Args:
+        episode: The episode.
+        config: The course's configuration.
+        fresh: What a run has just found, which counts before what was recorded.
 
     Raises:
         CourseError: Nobody was graded.
     """
     book = read_class(marks_url(config, episode.root, [episode]), episode.name)
     entries = Ledger(episode.root, episode.name).read()
-    found = []
-    for student in sorted({*book.rows, *entries}):
+    found = {one.student: one for one in fresh}
+    for student in {*book.rows, *entries} - found.keys():
         known = _known(episode, student, entries.get(student, Entry(student)), book)
         if known.marks or known.problem:
-            found.append(known)
+            found[student] = known
     if not found:
         raise CourseError(f"Nobody was graded in {episode.name} yet. Run `autograder grade {episode.name}` first.")
-    return found
+    return [found[student] for student in sorted(found)]
 
 
 def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:
