@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from autograder.errors import CourseError
+from autograder.errors import CourseError, did_you_mean
 
 if TYPE_CHECKING:
     from autograder.course import Episode
@@ -281,21 +281,26 @@ def grade(
     from autograder.grade import prepare
 
     root = find_root()
-    chosen = find_episodes(root, episode)
+    wanted = dict.fromkeys(find_episodes(root, episode), split_names(students))
     if episode == "all":
-        chosen = [one for one in chosen if submitting_students(one)]
-        if not chosen:
+        handed_in = {one: submitting_students(one) for one in wanted}
+        if not any(handed_in.values()):
             raise CourseError(
                 "Nobody has handed in anything yet. Put each student's notebook at "
                 "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
                 "submitted/ada/01-introduction/01-introduction.ipynb."
             )
+        wanted = who_is_where(
+            split_names(students),
+            handed_in,
+            "has not handed in any episode: there is no folder submitted/STUDENT/EPISODE/",
+        )
     troubled, graded = 0, {}
     with contextlib.closing(LazyPool(executor, jobs, root)) as pool:
-        for one in chosen:
+        for one, names in wanted.items():
             grading = prepare(
                 one,
-                split_names(students),
+                names,
                 force=force,
                 sandbox=not no_sandbox,
                 share_identical=share_identical,
@@ -310,6 +315,25 @@ def grade(
     if troubled:
         out.print(f"{troubled} submission(s) need a person; the reasons stand above and in the class report.")
         raise typer.Exit(1)
+
+
+def who_is_where(names: list[str], there: dict[Episode, list[str]], missing: str) -> dict[Episode, list[str]]:
+    """The episodes that have anybody to work on, each with those of the named students who are there.
+
+    Args:
+        names: The students named; if none, nobody is left out, and no names stand with the episodes.
+        there: Who is there in each episode.
+        missing: What to say of a student who is in none of them.
+
+    Raises:
+        CourseError: A student named is in none of them.
+    """
+    everybody = {student for students in there.values() for student in students}
+    for name in names:
+        if name not in everybody:
+            raise CourseError(f"Student '{name}' {missing}.{did_you_mean(name, everybody)}")
+    chosen = {one: [name for name in names if name in students] for one, students in there.items() if students}
+    return {one: found for one, found in chosen.items() if found or not names}
 
 
 def much_alike(episode: Episode) -> list[Pair]:
@@ -443,12 +467,15 @@ def feedback(
     from autograder.feedback import graded_students
 
     root = find_root()
-    chosen = find_episodes(root, episode)
+    wanted = dict.fromkeys(find_episodes(root, episode), split_names(students))
     if episode == "all":
-        chosen = [one for one in chosen if graded_students(one)]
-        if not chosen:
+        graded = {one: graded_students(one) for one in wanted}
+        if not any(graded.values()):
             raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
-    if sum(feedback_one(one, split_names(students), jobs) for one in chosen):
+        wanted = who_is_where(
+            split_names(students), graded, "was not graded in any episode: run `autograder grade` first"
+        )
+    if sum(feedback_one(one, names, jobs) for one, names in wanted.items()):
         raise typer.Exit(1)
 
 
