@@ -964,7 +964,7 @@ def steps(title: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is printed as one message."""
+    """Run the command line; an error that a user can mend, or of a file, is printed as one message."""
     arguments = sys.argv[1:]
     verbose = "--verbose" in arguments
     # jsonschema, which nbformat loads, would compile grammars of addresses that no notebook is asked for: 1.4 s.
@@ -978,6 +978,16 @@ def main() -> None:
             raise
         errors = Console(stderr=True, highlight=False, soft_wrap=True)
         errors.print(f"[red]Error:[/] {escape(str(problem))}")
+        sys.exit(2)
+    except OSError as problem:
+        if verbose or problem.filename is None:
+            raise
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        errors.print(
+            f"[red]Error:[/] {escape(str(problem.filename))}: {escape(problem.strerror or type(problem).__name__)}. "
+            "See that it is there, that you may read and write it, and that the disk has room; --verbose tells where "
+            "it happened."
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")

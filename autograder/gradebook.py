@@ -106,11 +106,18 @@ def database_url(config: Config, root: Path) -> str:
 
 
 def open_gradebook(config: Config, root: Path) -> Gradebook:
-    """The gradebook of a course through nbgrader's own interface; use it as a context manager."""
+    """The gradebook of a course through nbgrader's own interface; use it as a context manager.
+
+    Raises:
+        CourseError: It is damaged, or cannot be opened.
+    """
     from nbgrader.api import Gradebook
     from nbgrader.coursedir import CourseDirectory
 
-    return Gradebook(database_url(config, root), CourseDirectory(config=config).course_id)
+    url = database_url(config, root)
+    if url.startswith(SQLITE):
+        _ask(url, ("SELECT COUNT(*) FROM sqlite_master", {}))
+    return Gradebook(url, CourseDirectory(config=config).course_id)
 
 
 def marks_url(config: Config, root: Path, chosen: Sequence[Episode]) -> str:
@@ -175,19 +182,31 @@ def may_be_late(url: str, episode: str, extended: bool) -> bool:
 
 
 def _ask(url: str, *questions: tuple[str, Mapping[str, str]]) -> list[list[Any]]:
-    """The rows that answer each question; none if there is no gradebook yet."""
+    """The rows that answer each question; none if there is no gradebook yet.
+
+    Raises:
+        CourseError: The gradebook is a file that is damaged, or cannot be opened.
+    """
     nothing: list[list[Any]] = [[] for _ in questions]
     if url.startswith(SQLITE):
         path = Path(url.removeprefix(SQLITE))
         if not path.is_file():
             return nothing
-        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
-            try:
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
                 return [connection.execute(text, about).fetchall() for text, about in questions]
-            except sqlite3.OperationalError as problem:
-                if "no such table" in str(problem):  # a file that nbgrader has not yet filled
-                    return nothing
-                raise
+        except sqlite3.OperationalError as problem:
+            if "no such table" in str(problem):  # a file that nbgrader has not yet filled
+                return nothing
+            raise CourseError(
+                f"The gradebook {path} cannot be read: {problem}. See that you may read and write it, close what else "
+                "has it open, and try again."
+            ) from problem
+        except sqlite3.DatabaseError as problem:
+            raise CourseError(
+                f"The gradebook {path} is damaged: {problem}. Put it back from a backup: autograder restore ARCHIVE "
+                "--force. Without one, move the file away and grade again; marks by hand are lost then."
+            ) from problem
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url)
