@@ -617,16 +617,6 @@ def _built_stamp(episode: Episode, config: Config) -> str:
 # Marks
 
 
-def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
-    """Read a student's marks of one episode from nbgrader's gradebook, in the order of the notebook.
-
-    Returns:
-        The marks; empty if the student was never graded.
-    """
-    book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
-    return in_order(episode, book.rows.get(student, []))
-
-
 def _known(episode: Episode, student: str, entry: Entry, book: ClassMarks) -> StudentResult:
     """What ledger and gradebook tell of somebody who was graded before."""
     return StudentResult(
