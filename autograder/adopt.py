@@ -20,6 +20,7 @@ from traitlets.config import LazyConfigValue
 from autograder.course import CONFIG_NAME, environment_first
 from autograder.crossing import free_names
 from autograder.errors import CourseError
+from autograder.results import write_text_whole
 from autograder.runlog import event
 from autograder.student import is_test_cell
 
@@ -230,8 +231,6 @@ def adopt(root: Path) -> bool:
     kept = root / KEPT
     if path.is_file() and not kept.exists():
         kept.write_bytes(path.read_bytes())
-    unfinished = root / f".{CONFIG_NAME}.part"
-    unfinished.write_text(f"{text.rstrip()}\n\n{LINES}", encoding="utf-8")
-    unfinished.replace(path)
+    write_text_whole(path, f"{text.rstrip()}\n\n{LINES}")
     event("adopted", root=root)
     return True

@@ -7,6 +7,7 @@ SHA-256. An archive without one was broken off. It holds students' work and hidd
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -25,7 +26,7 @@ from typing import IO
 
 from traitlets.config import Config
 
-from autograder.course import CONFIG_NAME
+from autograder.course import CONFIG_NAME, load_config
 from autograder.errors import CourseError
 from autograder.gradebook import SQLITE, database_url
 from autograder.late import EXTENSIONS
@@ -47,6 +48,10 @@ PARTS = (
     "course",
     "source",
     "release",
+    "helpers/hints",
+    "tests/bank",
+    "autograder/samples",
+    "docs/reference/glossary.md",
     LOGS,
     CONFIG_NAME,
     EXTENSIONS,
@@ -99,15 +104,22 @@ def backup(root: Path, config: Config, target: Path | None = None) -> Kept:
         target: The archive; `backups/course-DATE-TIME.tar.gz` when None.
 
     Raises:
-        CourseError: The archive is there already, or something could not be read.
+        CourseError: The archive is there already or would lie in what it holds, or something could not be read.
     """
     now = datetime.now(UTC)
-    target = target or root / "backups" / f"course-{now:%Y%m%d-%H%M%S}.tar.gz"
+    target = (target or root / "backups" / f"course-{now:%Y%m%d-%H%M%S}.tar.gz").absolute()
     if target.exists():
         raise CourseError(f"{target} is there already. Give another name.")
+    for part in PARTS:
+        if target.resolve().is_relative_to(root.resolve() / part):
+            raise CourseError(
+                f"{target} would lie in {part}, which the archive holds. Give another place, for example "
+                f"{root / 'backups' / target.name}."
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     url = database_url(config, root)
-    note = "" if url.startswith(SQLITE) else _elsewhere(url)
+    notes = [] if url.startswith(SQLITE) else [_elsewhere(url)]
+    notes += [_linked(root / part) for part in PARTS if (root / part).is_symlink() and part != GRADEBOOK]
     contents, left_out = _Contents(now.isoformat(timespec="seconds")), []
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=target.parent) as scratch:
         unfinished = Path(scratch, "unfinished.tar.gz")
@@ -116,10 +128,10 @@ def backup(root: Path, config: Config, target: Path | None = None) -> Kept:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as archive:
                 for part in PARTS:
                     if part != GRADEBOOK:
-                        left_out += _add_tree(archive, root, part, contents, exclude=target.parent)
-                    elif url.startswith(SQLITE) and Path(url.removeprefix(SQLITE)).is_file():
+                        left_out += _add_tree(archive, root, part, contents)
+                    elif url.startswith(SQLITE) and Path(root, url.removeprefix(SQLITE)).is_file():
                         copy = Path(scratch, GRADEBOOK)
-                        copy_gradebook(Path(url.removeprefix(SQLITE)), copy)
+                        copy_gradebook(Path(root, url.removeprefix(SQLITE)), copy)
                         _add_file(archive, copy, GRADEBOOK, contents)
                 data = contents.as_json()
                 member = tarfile.TarInfo(MANIFEST)
@@ -131,7 +143,7 @@ def backup(root: Path, config: Config, target: Path | None = None) -> Kept:
         unfinished.replace(target)
     size = sum(int(str(one["size"])) for one in contents.files.values())
     event("backup", root=root, archive=str(target), files=len(contents.files), bytes=size)
-    return Kept(target, len(contents.files), size, tuple(left_out), note)
+    return Kept(target, len(contents.files), size, tuple(left_out), "\n".join(notes))
 
 
 def copy_gradebook(source: Path, target: Path) -> None:
@@ -162,7 +174,14 @@ def _elsewhere(url: str) -> str:
     )
 
 
-def _add_tree(archive: tarfile.TarFile, root: Path, part: str, contents: _Contents, exclude: Path) -> list[str]:
+def _linked(part: Path) -> str:
+    return (
+        f"{part} is a link to {part.resolve()}, and what lies there is not in this archive. Keep it by itself, or put "
+        "it in the place of the link and back up once more."
+    )
+
+
+def _add_tree(archive: tarfile.TarFile, root: Path, part: str, contents: _Contents) -> list[str]:
     left_out = []
     top = root / part
     for path in [top, *sorted(top.rglob("*"))] if top.is_dir() and not top.is_symlink() else [top]:
@@ -171,8 +190,6 @@ def _add_tree(archive: tarfile.TarFile, root: Path, part: str, contents: _Conten
         except FileNotFoundError:
             continue
         name = path.relative_to(root).as_posix()
-        if path.is_relative_to(exclude) and exclude != root:
-            continue
         if stat.S_ISDIR(kind):
             member = archive.gettarinfo(path, name)
             archive.addfile(_without_owner(member))
@@ -286,7 +303,7 @@ def _unpack(
         or "\\" in member.name
         or "\0" in member.name
         or not name.parts
-        or name.parts[0] not in PARTS
+        or not any(name.is_relative_to(part) for part in PARTS)
         or member.name in known
     ):
         raise CourseError(f"{path} is refused: a backup holds nothing called '{member.name}'. Nothing was changed.")
@@ -295,7 +312,8 @@ def _unpack(
     target = into.joinpath(*name.parts) if into is not None else None
     if member.isdir():
         if target is not None:
-            target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            target.mkdir(parents=True, exist_ok=True)
+            target.chmod(member.mode & 0o777 | 0o700)
         return
     file = archive.extractfile(member)
     assert file is not None
@@ -324,7 +342,8 @@ def restore(root: Path, archive: Path, *, force: bool = False) -> tuple[int, Pat
     """Put a course back as an archive holds it.
 
     The archive is unpacked beside the course and checked first; only then are folders moved. What was there before is
-    kept in `before-restore/DATE-TIME/`, if it was something else.
+    kept in `before-restore/DATE-TIME/`, if it was something else. The gradebook goes where the course's configuration,
+    as it is then, has it.
 
     Args:
         root: The course folder.
@@ -335,7 +354,8 @@ def restore(root: Path, archive: Path, *, force: bool = False) -> tuple[int, Pat
         The number of files, and the folder that holds what was there before; None if there was nothing else.
 
     Raises:
-        CourseError: The archive is damaged, or the course holds something else already and `force` is not given.
+        CourseError: The archive is damaged, the course holds something else already and `force` is not given, or its
+            gradebook is a database that no file can take the place of.
     """
     with tempfile.TemporaryDirectory(prefix=".restore-", dir=root) as scratch:
         unpacked = Path(scratch, "new")
@@ -360,8 +380,29 @@ def restore(root: Path, archive: Path, *, force: bool = False) -> tuple[int, Pat
     return count, aside if lost is not None else None
 
 
+def _gradebook_file(root: Path) -> Path:
+    """Where the course keeps its gradebook.
+
+    Raises:
+        CourseError: That is no file.
+    """
+    url = database_url(load_config(root), root)
+    if not url.startswith(SQLITE):
+        raise CourseError(
+            f"The archive holds a gradebook as a file, but {root / CONFIG_NAME} names a database (c.CourseDirectory."
+            "db_url), which a file cannot replace. Nothing was changed. Take that line out, restore, and fill the "
+            "database with its own tool."
+        )
+    return Path(root, url.removeprefix(SQLITE))
+
+
 def _differing(root: Path, unpacked: Path, part: str) -> Iterator[str]:
     """The files of a part of the course that the archive does not hold as they are."""
+    if part == GRADEBOOK:
+        there = _gradebook_file(root)
+        if there.exists() and not _same_marks(there, unpacked / part):
+            yield str(there)
+        return
     top = root / part
     if not top.exists() and not top.is_symlink():
         return
@@ -372,16 +413,14 @@ def _differing(root: Path, unpacked: Path, part: str) -> Iterator[str]:
         if path.name == ".gitkeep" and path.stat().st_size == 0:
             continue
         new = unpacked / name
-        if path.is_symlink() or not new.is_file() or not _alike(path, new):
+        if path.is_symlink() or not new.is_file() or path.read_bytes() != new.read_bytes():
             yield name.as_posix()
 
 
-def _alike(one: Path, other: Path) -> bool:
-    if one.read_bytes() == other.read_bytes():
-        return True
-    # A copy of a database may hold the same in another order of pages.
+def _same_marks(one: Path, other: Path) -> bool:
+    """Whether two databases hold the same: a copy may have it in another order of pages, or in a file beside it."""
     try:
-        return one.name == GRADEBOOK and _dump(one) == _dump(other)
+        return _dump(one) == _dump(other)
     except sqlite3.Error:
         return False
 
@@ -394,21 +433,35 @@ def _dump(path: Path) -> list[str]:
 def _swap(root: Path, unpacked: Path, aside: Path, parts: list[str]) -> None:
     """Move the old parts aside and the new ones in; all back again if anything goes wrong on the way."""
     undo: list[tuple[Path, Path]] = []
+    aside.mkdir(parents=True, exist_ok=True)
+    aside.parent.chmod(0o700)
     try:
-        if GRADEBOOK in parts:  # what SQLite keeps beside one database would spoil another
-            for beside in sorted(root.glob(f"{GRADEBOOK}-*")):
-                aside.mkdir(parents=True, exist_ok=True)
-                beside.rename(aside / beside.name)
-                undo.append((aside / beside.name, beside))
-        for part in parts:
-            if (root / part).exists() or (root / part).is_symlink():
-                aside.mkdir(parents=True, exist_ok=True)
-                aside.parent.chmod(0o700)
-                (root / part).rename(aside / part)
-                undo.append((aside / part, root / part))
-            (unpacked / part).rename(root / part)
-            undo.append((root / part, unpacked / part))
+        for part in sorted(parts, key=lambda part: part == GRADEBOOK):  # where that goes, the configuration says
+            there = _gradebook_file(root) if part == GRADEBOOK else root / part
+            if part == GRADEBOOK:  # what SQLite keeps beside one database would spoil another
+                for suffix in ("-journal", "-wal", "-shm"):
+                    _move(there.with_name(there.name + suffix), aside / (part + suffix), undo)
+            _move(there, aside / part, undo)
+            _move(unpacked / part, there, undo)
     except BaseException:
-        for now, before in reversed(undo):
-            now.rename(before)
+        for before, now in reversed(undo):
+            shutil.move(now, before)
         raise
+
+
+def _move(before: Path, now: Path, undo: list[tuple[Path, Path]]) -> None:
+    """Move a part of the course, if it is there, and note where it was."""
+    if not before.exists() and not before.is_symlink():
+        return
+    now.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        before.rename(now)
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+        # A gradebook may be kept on another disk.
+        unfinished = now.with_name(f".{now.name}.part")
+        shutil.copy2(before, unfinished)
+        unfinished.replace(now)
+        before.unlink()
+    undo.append((before, now))

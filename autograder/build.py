@@ -22,6 +22,7 @@ from traitlets.config import Config
 from autograder.course import EPISODE_NAME, Episode, load_config
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, knows, open_gradebook
+from autograder.results import write_whole
 from autograder.runlog import event
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -242,11 +243,10 @@ def dump(notebook: NotebookNode) -> bytes:
 
 
 def write_if_new(path: Path, content: bytes) -> bool:
-    """Write a file unless it already holds just this content; say whether it was written."""
+    """Write a file whole, unless it already holds just this content; say whether it was written."""
     if path.is_file() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    write_whole(path, content, private=False)
     return True
 
 

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from autograder.errors import CourseError
+from autograder.errors import CourseError, did_you_mean
 
 if TYPE_CHECKING:
     from autograder.course import Episode
@@ -286,21 +286,26 @@ def grade(
     from autograder.grade import prepare
 
     root = find_root()
-    chosen = find_episodes(root, episode)
+    wanted = dict.fromkeys(find_episodes(root, episode), split_names(students))
     if episode == "all":
-        chosen = [one for one in chosen if submitting_students(one)]
-        if not chosen:
+        handed_in = {one: submitting_students(one) for one in wanted}
+        if not any(handed_in.values()):
             raise CourseError(
                 "Nobody has handed in anything yet. Put each student's notebook at "
                 "submitted/STUDENT/EPISODE/EPISODE.ipynb, for example "
                 "submitted/ada/01-introduction/01-introduction.ipynb."
             )
+        wanted = who_is_where(
+            split_names(students),
+            handed_in,
+            "has not handed in any episode: there is no folder submitted/STUDENT/EPISODE/",
+        )
     troubled, graded = 0, {}
     with contextlib.closing(LazyPool(executor, jobs, root)) as pool:
-        for one in chosen:
+        for one, names in wanted.items():
             grading = prepare(
                 one,
-                split_names(students),
+                names,
                 force=force,
                 sandbox=not no_sandbox,
                 share_identical=share_identical,
@@ -317,6 +322,25 @@ def grade(
         raise typer.Exit(1)
 
 
+def who_is_where(names: list[str], there: dict[Episode, list[str]], missing: str) -> dict[Episode, list[str]]:
+    """The episodes that have anybody to work on, each with those of the named students who are there.
+
+    Args:
+        names: The students named; if none, nobody is left out, and no names stand with the episodes.
+        there: Who is there in each episode.
+        missing: What to say of a student who is in none of them.
+
+    Raises:
+        CourseError: A student named is in none of them.
+    """
+    everybody = {student for students in there.values() for student in students}
+    for name in names:
+        if name not in everybody:
+            raise CourseError(f"Student '{name}' {missing}.{did_you_mean(name, everybody)}")
+    chosen = {one: [name for name in names if name in students] for one, students in there.items() if students}
+    return {one: found for one, found in chosen.items() if found or not names}
+
+
 def much_alike(episode: Episode) -> list[Pair]:
     """The pairs for the class report; looked for only where the report is written anew."""
     from autograder.likeness import pairs_of
@@ -326,7 +350,7 @@ def much_alike(episode: Episode) -> list[Pair]:
 
 def grade_one(grading: Grading) -> list[StudentResult]:
     """Grade one episode with a bar, a summary and a class report."""
-    from autograder.grade import Stopped
+    from autograder.grade import Stopped, recorded
     from autograder.report import summary, write_report
 
     root, name = grading.episode.root, grading.episode.name
@@ -345,11 +369,12 @@ def grade_one(grading: Grading) -> list[StudentResult]:
         )
         raise typer.Exit(130) from None
     results.sort(key=lambda result: result.student)
+    of_class = recorded(grading.episode, grading.config, results)
     page = write_report(
         root / "export" / name / "report.html",
         name,
-        results,
-        sandbox=grading.sandbox,
+        of_class,
+        sandbox=grading.sandbox and all(result.sandbox for result in of_class),
         alike=lambda: much_alike(grading.episode),
     )
     for line in summary(results, time.monotonic() - began):
@@ -447,12 +472,15 @@ def feedback(
     from autograder.feedback import graded_students
 
     root = find_root()
-    chosen = find_episodes(root, episode)
+    wanted = dict.fromkeys(find_episodes(root, episode), split_names(students))
     if episode == "all":
-        chosen = [one for one in chosen if graded_students(one)]
-        if not chosen:
+        graded = {one: graded_students(one) for one in wanted}
+        if not any(graded.values()):
             raise CourseError("Nobody was graded yet. Run `autograder grade` first.")
-    if sum(feedback_one(one, split_names(students), jobs) for one in chosen):
+        wanted = who_is_where(
+            split_names(students), graded, "was not graded in any episode: run `autograder grade` first"
+        )
+    if sum(feedback_one(one, names, jobs) for one, names in wanted.items()):
         raise typer.Exit(1)
 
 
@@ -558,7 +586,8 @@ def backup(
 
     Example: autograder backup /media/stick/course.tar.gz
 
-    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere; the message says what to do.
+    Exit code 0: all of it is in the archive. 1: the gradebook is a database elsewhere, or a folder of the course is a
+    link; the message says what to do.
     """
     from autograder.backup import backup as write
     from autograder.course import find_root, load_config
@@ -940,7 +969,7 @@ def steps(title: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is printed as one message."""
+    """Run the command line; an error that a user can mend, or of a file, is printed as one message."""
     arguments = sys.argv[1:]
     verbose = "--verbose" in arguments
     # jsonschema, which nbformat loads, would compile grammars of addresses that no notebook is asked for: 1.4 s.
@@ -954,6 +983,16 @@ def main() -> None:
             raise
         errors = Console(stderr=True, highlight=False, soft_wrap=True)
         errors.print(f"[red]Error:[/] {escape(str(problem))}")
+        sys.exit(2)
+    except OSError as problem:
+        if verbose or problem.filename is None:
+            raise
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        errors.print(
+            f"[red]Error:[/] {escape(str(problem.filename))}: {escape(problem.strerror or type(problem).__name__)}. "
+            "See that it is there, that you may read and write it, and that the disk has room; --verbose tells where "
+            "it happened."
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")

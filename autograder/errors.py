@@ -14,6 +14,10 @@ class CourseError(Exception):
     """
 
 
+class CourseFault(CourseError):
+    """Something is wrong with the instructor's own files: no student's fault, and the same for all of them."""
+
+
 def did_you_mean(wanted: str, names: Collection[str]) -> str:
     """` Did you mean 'NAME'?` with the nearest of some names; nothing if none is near."""
     near = difflib.get_close_matches(wanted, names, n=1)

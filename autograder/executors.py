@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 GIB_OF_WORKER, GIB_TO_SPARE = 1.5, 1.0
 #: Where a machine of a cluster keeps what it was sent, in the folder for temporary files.
 CACHE = "autograder-images"
-_NEEDS_KERAS = re.compile(r"\b(tensorflow|keras|helpers)\b")
 
 
 class Pool(Protocol):
@@ -220,7 +219,9 @@ def make_zygotes() -> Zygotes:
 
 def needs_keras(notebook: str) -> bool:
     """Whether a notebook is likely to use Keras, which takes seconds to import; a wrong guess costs these, no more."""
-    return _NEEDS_KERAS.search(notebook) is not None
+    from autograder.zygote import imports_for
+
+    return bool(imports_for([notebook]))
 
 
 def make_worker(images: CourseImages, hidden: tuple[Path, ...], *, keras: bool, **options: Any) -> Grades:

@@ -13,6 +13,7 @@ from autograder.errors import CourseError
 from autograder.grade import read_class_marks
 from autograder.gradebook import knows, marks_url, open_gradebook
 from autograder.late import settle
+from autograder.results import write_text_whole
 from autograder.runlog import event
 
 if TYPE_CHECKING:
@@ -95,6 +96,4 @@ def _write(path: Path, heads: Iterable[str], rows: Iterable[Iterable[object]]) -
     writer = csv.writer(text)
     writer.writerow(heads)
     writer.writerows(rows)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
-    return unfinished.replace(path)
+    return write_text_whole(path, text.getvalue())

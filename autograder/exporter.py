@@ -27,7 +27,7 @@ from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
 
 from autograder import runlog
-from autograder.errors import CourseError
+from autograder.errors import CourseError, CourseFault
 from autograder.repair import Repaired, Unrepairable, add_notes, repair
 from autograder.salvage import MAX_BYTES
 from autograder.staging import plain_name, read_regular_file, survey
@@ -60,6 +60,7 @@ class RepairingExporter(NotebookExporter):
 
         Raises:
             CourseError: The submission cannot be repaired; the message says what to ask the student.
+            CourseFault: The released notebook is not there, or cannot be read.
         """
         about = (resources or {}).get("nbgrader", {})
         coursedir = getattr(self.parent, "coursedir", None)
@@ -68,12 +69,9 @@ class RepairingExporter(NotebookExporter):
             return super().from_filename(filename, resources=resources, **options)
         root = Path(coursedir.root)
         who = {"student": about["student"], "assignment": about["assignment"]}
+        releases = find_releases(coursedir, about["assignment"], about["notebook"])
         try:
-            repaired = read_submission(
-                path.parent,
-                about["notebook"],
-                *find_releases(coursedir, about["assignment"], about["notebook"]),
-            )
+            repaired = read_submission(path.parent, about["notebook"], *releases)
         except CourseError as problem:
             self.log.error("%s of %s cannot be graded: %s", who["assignment"], who["student"], problem)
             runlog.event("unrepairable", root=root, **who, reason=str(problem))
@@ -103,13 +101,15 @@ def find_releases(
 ) -> tuple[NotebookNode, dict[str, NotebookNode]]:
     """The released notebook that a submission belongs to, and the other episodes' releases by name.
 
+    Those only help to tell whose notebook a submission is, so one that cannot be read is left out with a warning.
+
     Raises:
-        CourseError: The notebook was not released, or the release cannot be read.
+        CourseFault: The notebook was not released, or the release cannot be read.
     """
     folder = Path(coursedir.format_path(coursedir.release_directory, ".", assignment))
     path = folder / f"{notebook}.ipynb"
     if not path.is_file():
-        raise CourseError(
+        raise CourseFault(
             f"There is no released notebook {path}. Build it first: autograder build {assignment} "
             f"(or nbgrader generate_assignment {assignment})."
         )
@@ -117,7 +117,10 @@ def find_releases(
     for other in sorted(Path(coursedir.format_path(coursedir.release_directory, ".", "*")).parent.glob("*/*.ipynb")):
         if other.parent.name != folder.name:
             name = other.stem if other.stem == other.parent.name else f"{other.parent.name}/{other.stem}"
-            others[name] = _read_release(other, other.stat().st_mtime_ns)
+            try:
+                others[name] = _read_release(other, other.stat().st_mtime_ns)
+            except (CourseFault, OSError) as problem:
+                coursedir.log.warning("Left out: %s", problem)
     return _read_release(path, path.stat().st_mtime_ns), others
 
 
@@ -127,7 +130,7 @@ def _read_release(path: Path, _changed: int) -> NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except Exception as problem:
-        raise CourseError(f"The released notebook {path} cannot be read: {problem}. Build it again.") from problem
+        raise CourseFault(f"The released notebook {path} cannot be read: {problem}. Build it again.") from problem
 
 
 # ---------------------------------------------------------------------------------------------------------------------

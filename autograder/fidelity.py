@@ -29,7 +29,8 @@ from autograder.build import read_notebook
 from autograder.course import Episode, find_episodes, find_root
 from autograder.errors import CourseError
 from autograder.images import CourseImages
-from autograder.ledger import PUBLISHED, Ledger, digest_of_cells, write_text
+from autograder.ledger import PUBLISHED, Ledger, digest_of_cells
+from autograder.results import write_text_whole
 
 KEPT, DOCUMENT, FIGURE = PUBLISHED, "docs/fidelity.md", "docs/fidelity.svg"
 PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
@@ -188,7 +189,7 @@ class Kept:
     def write(self, root: Path) -> None:
         """Keep it, whole or not at all."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_text(root / KEPT / f"{self.episode}.json", text + "\n")
+        write_text_whole(root / KEPT / f"{self.episode}.json", text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Kept:
@@ -570,7 +571,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = unmeasured(root, kept)
     changed = [name for name in stale(root, kept) if name not in missing]
     document = root / DOCUMENT
-    write_text(document, with_results(document.read_text(encoding="utf-8"), render(kept, changed, missing)))
+    write_text_whole(document, with_results(document.read_text(encoding="utf-8"), render(kept, changed, missing)))
     draw(kept, root / FIGURE)
     return 0
 

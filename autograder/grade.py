@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from traitlets.config import Config
 
 from autograder.course import Episode, load_config, submitting_students
-from autograder.errors import CourseError, did_you_mean
+from autograder.errors import CourseError, CourseFault, did_you_mean
 from autograder.gradebook import ClassMarks, Row, database_url, knows, marks_url, read_class
 from autograder.images import CourseImages
 from autograder.jobs import PHASES, Options, Result, digest
@@ -343,10 +343,16 @@ class Grading:
                 raise Stopped(done + len(look.unchanged), len(look.changed) - done)
 
     def _tasks(self, look: Look, recorder: Recorder) -> Iterator[Task]:
-        """Sanitise one submission after the other, each when there is a worker for it."""
+        """Sanitise one submission after the other, each when there is a worker for it.
+
+        Raises:
+            CourseFault: A file of the instructor's is not as it should be; that is no student's mark.
+        """
         for student, stamp in look.changed.items():
             try:
                 yield Task(student, stamp, recorder.sanitise(student))
+            except CourseFault:
+                raise
             except CourseError as problem:
                 yield Task(student, stamp, problem=str(problem).strip(), final=True)
             except Exception as problem:
@@ -376,14 +382,14 @@ class Grading:
                 store.put(one.found)
         ledger.add(Entry(one.item.student) for one in batch)
         written = {each.student: each for each in recorder.record([(one.item.student, one.found) for one in graded])}
-        recorder.enter([one.item.student for one in batch if isinstance(one.found, Task) and one.item.final])
+        entered = recorder.enter([one.item.student for one in batch if isinstance(one.found, Task) and one.item.final])
         book = read_class(self._url, self.episode.name, list(written))
         entries, results = [], []
         for one in batch:
             if isinstance(one.found, Result):
                 result, entry = self._graded(one, written[one.item.student], book)
             else:
-                result, entry = self._refused(one)
+                result, entry = self._refused(one, entered=one.item.student in entered)
             results.append(result)
             entries.append(entry)
         ledger.add(entry for entry in entries if entry is not None)
@@ -402,6 +408,7 @@ class Grading:
             "phases": {phase: round(phases[phase], 4) for phase in PHASES if phase in phases},
             "ran": round(found.seconds, 3),
             "penalty": book.penalty.get(student, 0.0),
+            "sandbox": self.sandbox,
         }
         if written.problem:
             return StudentResult(student, self.episode.name, problem=written.problem, **common), None
@@ -421,8 +428,11 @@ class Grading:
         marks = in_order(self.episode, book.rows.get(student, []), entry)
         return StudentResult(student, self.episode.name, marks, **common), entry
 
-    def _refused(self, one: Outcome[Task, Task]) -> tuple[StudentResult, Entry | None]:
-        """A submission that could not be graded, by its own fault (then it is remembered) or that of something here."""
+    def _refused(self, one: Outcome[Task, Task], *, entered: bool) -> tuple[StudentResult, Entry | None]:
+        """A submission that could not be graded, by its own fault or that of something here.
+
+        By its own, it is remembered, unless the gradebook could not be told of it: then the next run tries again.
+        """
         task, problem = one.item, one.item.problem
         if one.error is not None:
             kind = "" if isinstance(one.error, CourseError) else f"{type(one.error).__name__}: "
@@ -431,7 +441,8 @@ class Grading:
         if task.final:
             # What an earlier version of it gave is no answer to this one.
             shutil.rmtree(self.episode.autograded(task.student).parent, ignore_errors=True)
-            entry = Entry(task.student, task.stamp, problem=problem)
+            self.episode.feedback(task.student).unlink(missing_ok=True)
+            entry = Entry(task.student, task.stamp, problem=problem) if entered else None
         return StudentResult(task.student, self.episode.name, problem=problem), entry
 
     def _log(self, result: StudentResult) -> None:
@@ -606,16 +617,6 @@ def _built_stamp(episode: Episode, config: Config) -> str:
 # Marks
 
 
-def read_marks(episode: Episode, student: str) -> tuple[Mark, ...]:
-    """Read a student's marks of one episode from nbgrader's gradebook, in the order of the notebook.
-
-    Returns:
-        The marks; empty if the student was never graded.
-    """
-    book = read_class(database_url(load_config(episode.root), episode.root), episode.name, [student])
-    return in_order(episode, book.rows.get(student, []))
-
-
 def _known(episode: Episode, student: str, entry: Entry, book: ClassMarks) -> StudentResult:
     """What ledger and gradebook tell of somebody who was graded before."""
     return StudentResult(
@@ -631,22 +632,27 @@ def _known(episode: Episode, student: str, entry: Entry, book: ClassMarks) -> St
     )
 
 
-def recorded(episode: Episode, config: Config) -> list[StudentResult]:
+def recorded(episode: Episode, config: Config, fresh: Sequence[StudentResult] = ()) -> list[StudentResult]:
     """What is known about everybody who was graded in an episode, with marks as they are now.
+
+    Args:
+        episode: The episode.
+        config: The course's configuration.
+        fresh: What a run has just found, which counts before what was recorded.
 
     Raises:
         CourseError: Nobody was graded.
     """
     book = read_class(marks_url(config, episode.root, [episode]), episode.name)
     entries = Ledger(episode.root, episode.name).read()
-    found = []
-    for student in sorted({*book.rows, *entries}):
+    found = {one.student: one for one in fresh}
+    for student in {*book.rows, *entries} - found.keys():
         known = _known(episode, student, entries.get(student, Entry(student)), book)
         if known.marks or known.problem:
-            found.append(known)
+            found[student] = known
     if not found:
         raise CourseError(f"Nobody was graded in {episode.name} yet. Run `autograder grade {episode.name}` first.")
-    return found
+    return [found[student] for student in sorted(found)]
 
 
 def read_class_marks(episode: Episode, config: Config | None = None) -> dict[str, tuple[Mark, ...]]:
@@ -667,6 +673,8 @@ def in_order(episode: Episode, rows: Sequence[Row], entry: Entry | None = None) 
         state: State = "marked"
         if row.score is None:
             state = "needs manual grading" if row.written else "grader failed"
+        elif entry.problem and row.flagged:  # points by hand for an earlier version of what cannot be graded now
+            state = "needs manual grading"
         name = row.exercise
         measured = read_measurements(entry.measurements.get(name, ()))
         marks[name] = Mark(name, state, row.score, row.max_score, row.written, entry.messages.get(name, ""), measured)

@@ -27,6 +27,7 @@ SQLITE = "sqlite:///"
 _MARKS = """
 SELECT submission.student_id, cell.name, grade.auto_score, grade.manual_score, grade.extra_credit,
        COALESCE(graded.max_score, task.max_score),
+       grade.needs_manual_grade,
        (task.id IS NOT NULL OR EXISTS (
             SELECT 1 FROM base_cell AS answer JOIN solution_cells ON solution_cells.id = answer.id
             WHERE answer.notebook_id = cell.notebook_id AND answer.name = cell.name))
@@ -65,6 +66,7 @@ class Row:
         extra_credit: Points on top, by a person.
         max_score: What the cell is worth.
         written: Whether a person has to grade it: a written answer or a task.
+        flagged: Whether the gradebook asks a person to look at it.
     """
 
     exercise: str
@@ -73,6 +75,7 @@ class Row:
     extra_credit: float | None
     max_score: float
     written: bool
+    flagged: bool = False
 
     @property
     def score(self) -> float | None:
@@ -103,11 +106,18 @@ def database_url(config: Config, root: Path) -> str:
 
 
 def open_gradebook(config: Config, root: Path) -> Gradebook:
-    """The gradebook of a course through nbgrader's own interface; use it as a context manager."""
+    """The gradebook of a course through nbgrader's own interface; use it as a context manager.
+
+    Raises:
+        CourseError: It is damaged, or cannot be opened.
+    """
     from nbgrader.api import Gradebook
     from nbgrader.coursedir import CourseDirectory
 
-    return Gradebook(database_url(config, root), CourseDirectory(config=config).course_id)
+    url = database_url(config, root)
+    if url.startswith(SQLITE):
+        _ask(url, ("SELECT COUNT(*) FROM sqlite_master", {}))
+    return Gradebook(url, CourseDirectory(config=config).course_id)
 
 
 def marks_url(config: Config, root: Path, chosen: Sequence[Episode]) -> str:
@@ -151,8 +161,8 @@ def read_class(url: str, episode: str, students: Sequence[str] | None = None) ->
         only = f"AND submission.student_id IN ({', '.join(f':{name}' for name in about if name != 'episode')})"
     dates, marks = _ask(url, (_DATES + only, about), (_MARKS + only, about))
     rows: dict[str, list[Row]] = defaultdict(list)
-    for student, name, auto, manual, extra, most, written in marks:
-        rows[student].append(Row(name, auto, manual, extra, float(most or 0.0), bool(written)))
+    for student, name, auto, manual, extra, most, flagged, written in marks:
+        rows[student].append(Row(name, auto, manual, extra, float(most or 0.0), bool(written), bool(flagged)))
     due = {student: f"{date} {extension}" for student, date, extension, _ in dates}
     return ClassMarks(dict(rows), due, {student: float(points) for student, _, _, points in dates if points})
 
@@ -172,19 +182,31 @@ def may_be_late(url: str, episode: str, extended: bool) -> bool:
 
 
 def _ask(url: str, *questions: tuple[str, Mapping[str, str]]) -> list[list[Any]]:
-    """The rows that answer each question; none if there is no gradebook yet."""
+    """The rows that answer each question; none if there is no gradebook yet.
+
+    Raises:
+        CourseError: The gradebook is a file that is damaged, or cannot be opened.
+    """
     nothing: list[list[Any]] = [[] for _ in questions]
     if url.startswith(SQLITE):
         path = Path(url.removeprefix(SQLITE))
         if not path.is_file():
             return nothing
-        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
-            try:
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
                 return [connection.execute(text, about).fetchall() for text, about in questions]
-            except sqlite3.OperationalError as problem:
-                if "no such table" in str(problem):  # a file that nbgrader has not yet filled
-                    return nothing
-                raise
+        except sqlite3.OperationalError as problem:
+            if "no such table" in str(problem):  # a file that nbgrader has not yet filled
+                return nothing
+            raise CourseError(
+                f"The gradebook {path} cannot be read: {problem}. See that you may read and write it, close what else "
+                "has it open, and try again."
+            ) from problem
+        except sqlite3.DatabaseError as problem:
+            raise CourseError(
+                f"The gradebook {path} is damaged: {problem}. Put it back from a backup: autograder restore ARCHIVE "
+                "--force. Without one, move the file away and grade again; marks by hand are lost then."
+            ) from problem
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url)

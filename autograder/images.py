@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,14 +148,17 @@ def unpack_images(packed: bytes, folder: Path) -> CourseImages:
         Where the images are.
     """
     if not folder.is_dir():
-        temporary = folder.with_name(f"{folder.name}.{os.getpid()}")
-        temporary.mkdir(parents=True, mode=0o755)
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(temporary, filter="data")
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                archive.extractall(temporary, filter="data")
+            temporary.chmod(0o755)
             temporary.rename(folder)
-        except OSError:  # another worker on this machine was quicker
-            if not folder.is_dir():
+        except OSError:
+            if not folder.is_dir():  # else another worker on this machine was quicker
                 raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     data, holdout = folder / _NAME_OF_DATA, folder / "holdout"
     return CourseImages(data if data.is_dir() else None, holdout if holdout.is_dir() else None)

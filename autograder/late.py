@@ -11,6 +11,7 @@ folder as well, from where they reach the gradebook as soon as there is a submis
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from traitlets.config import Config
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, may_be_late, open_gradebook
+from autograder.results import write_text_whole
 from autograder.runlog import event
 from autograder.settings import require_known
 
@@ -173,43 +175,47 @@ def read_extensions(root: Path) -> list[Extension]:
     """The extensions of `extensions.csv`; none where there is no such file.
 
     Raises:
-        CourseError: A line of it is not as it should be.
+        CourseError: It, or a line of it, is not as it should be.
     """
+    from autograder.roster import read_table
+
     path = root / EXTENSIONS
     if not path.is_file():
         return []
     found = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not {"student", "episode"} <= set(rows.fieldnames or ()):
-            raise CourseError(f"{path}: expected the columns {', '.join(COLUMNS)}, found {rows.fieldnames}.")
-        for row in rows:
-            place = f"{path}, line {rows.line_num}"
-            until, days = (row.get("until") or "").strip(), (row.get("days") or "").strip()
-            if bool(until) == bool(days):
-                raise CourseError(f"{place}: expected a date in `until` or a number in `days`, one of the two.")
-            try:
-                more = float(days or 0)
-            except ValueError:
-                raise CourseError(f"{place}: expected a number in `days`, found '{days}'.") from None
-            if not 0 <= more < 10_000:
-                raise CourseError(f"{place}: expected a number of days from 0 on, found {days}.")
-            episode = find_episode(root, row["episode"]).name
-            found.append(Extension(row["student"].strip(), episode, moment(until) if until else None, more))
+    heads, *rows = read_table(path) or [[]]  # as a spreadsheet may have saved it: in another encoding, with semicolons
+    names = [head.strip() for head in heads]
+    if not {"student", "episode"} <= set(names):
+        raise CourseError(f"{path}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names) or 'none'}.")
+    for cells in rows:
+        row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
+        place = f"{path}, the line `{','.join(cells)}`"
+        until, days = row.get("until", ""), row.get("days", "")
+        if bool(until) == bool(days):
+            raise CourseError(f"{place}: expected a date in `until` or a number in `days`, one of the two.")
+        try:
+            more = float(days or 0)
+        except ValueError:
+            raise CourseError(f"{place}: expected a number in `days`, found '{days}'.") from None
+        if not 0 <= more < 10_000:
+            raise CourseError(f"{place}: expected a number of days from 0 on, found {days}.")
+        try:
+            episode, date = find_episode(root, row.get("episode", "")).name, moment(until) if until else None
+        except CourseError as problem:
+            raise CourseError(f"{place}: {problem}") from None
+        found.append(Extension(row.get("student", ""), episode, date, more))
     return found
 
 
 def write_extensions(root: Path, extensions: Sequence[Extension]) -> None:
     """Write `extensions.csv` anew."""
-    path = root / EXTENSIONS
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for one in sorted(extensions, key=lambda each: (each.episode, each.student)):
-            until = one.until.isoformat() if one.until else ""
-            rows.writerow([one.student, one.episode, until, "" if one.until else f"{one.days:g}"])
-    unfinished.replace(path)
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    for one in sorted(extensions, key=lambda each: (each.episode, each.student)):
+        until = one.until.isoformat() if one.until else ""
+        rows.writerow([one.student, one.episode, until, "" if one.until else f"{one.days:g}"])
+    write_text_whole(root / EXTENSIONS, text.getvalue())
 
 
 def extend(episode: Episode, config: Config, student: str, until: datetime | None = None, days: float = 0.0) -> None:

@@ -14,7 +14,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -27,6 +26,7 @@ from nbformat import NotebookNode
 import helpers
 from autograder.bank import Job, Judged, Variant, exercises
 from autograder.images import CourseImages, Digests
+from autograder.results import write_text_whole
 from autograder.student import is_test_cell
 from helpers.measurements import read_measurements
 
@@ -135,7 +135,7 @@ class Ledger:
                 line["message"] = ""
             line = {field: value for field, value in line.items() if _PLAIN.get(field, ...) != value}
             texts.append(json.dumps(line, ensure_ascii=False) + "\n")
-        write_text(path, "".join(texts))
+        write_text_whole(path, "".join(texts))
 
     def _of(self, episode: str) -> dict[str, dict[str, Any]]:
         with self._lock:
@@ -150,14 +150,6 @@ class Ledger:
             if images not in self._pictures:
                 self._pictures[images] = self._digests.of(images.data) + self._digests.of(images.holdout)
             return self._pictures[images]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file of the repository whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ from traitlets.config import Config
 from autograder.build import nbgrader_log
 from autograder.course import Episode
 from autograder.engine import GradedNotebook, Verdict
-from autograder.errors import CourseError
+from autograder.errors import CourseError, CourseFault
 from autograder.exporter import guard
 from autograder.jobs import Job, Options, Result
 from autograder.limits import Limits
@@ -121,6 +121,7 @@ class Recorder:
 
         Raises:
             CourseError: It cannot be graded; the message says what to ask the student.
+            CourseFault: Nobody's can, for a file of the instructor's is not as it should be.
         """
         started = time.monotonic()
         with self._quietly(), self.gradebook.in_use():
@@ -159,18 +160,30 @@ class Recorder:
             reason = str(cause) if isinstance(cause, CourseError) else f"{type(cause).__name__}: {cause}"
             return [Written(batch[0][0], problem=reason.strip())]
 
-    def enter(self, students: Sequence[str]) -> None:
-        """Enter submissions that cannot be graded, without a mark, as `nbgrader autograde` does; others stay out.
+    def enter(self, students: Sequence[str]) -> set[str]:
+        """Enter submissions that cannot be graded, without a mark by the grader; others stay out.
+
+        What the grader gave an earlier version is taken back. Points that a person gave stay, and wait for a look.
 
         Args:
             students: Who handed in something that cannot be graded.
+
+        Returns:
+            Those who were entered.
         """
+        entered = set()
         with self._quietly(), self.gradebook.in_use():
             for student in students:
                 # Why it cannot be graded is told; why nbgrader does not want it either would add nothing.
-                with contextlib.suppress(Exception), self.gradebook.transaction():
-                    self._take(student)
-                    self.converter.enter(self.episode.name, student)
+                with contextlib.suppress(Exception):
+                    with self.gradebook.transaction():
+                        self._take(student)
+                        self.converter.enter(self.episode.name, student)
+                        for notebook in self.gradebook.find_submission(self.episode.name, student).notebooks:
+                            for grade in notebook.grades:
+                                grade.auto_score, grade.needs_manual_grade = None, True
+                    entered.add(student)
+        return entered
 
     def _record(self, student: str, result: Result) -> Written:
         started = time.monotonic()
@@ -190,16 +203,34 @@ class Recorder:
         return folder
 
     def _files(self, folder: Path) -> Iterator[tuple[str, bytes]]:
-        """What stands beside the notebook: handed in by the student, or given with the episode, which wins."""
+        """What stands beside the notebook: handed in by the student, or given with the episode, which wins.
+
+        Raises:
+            CourseError: A file that was handed in cannot be used.
+            CourseFault: A file that is given with the episode cannot be.
+        """
+        given = self.episode.source.parent
         ignore = [*self.coursedir.ignore, "*.ipynb"]
         found: dict[str, Path] = {}
-        for origin in (folder, self.episode.source.parent):
+        for origin in (folder, given):
             for name in nbgrader_utils.find_all_files(str(origin), ignore):
                 path = Path(name)
                 found[str(path.relative_to(origin))] = path
         for name in sorted(found):
-            if name != TIMESTAMP:
+            if name == TIMESTAMP:
+                continue
+            try:
                 yield name, read_regular_file(found[name], MAX_FILE_BYTES)
+            except CourseError as problem:
+                if not found[name].is_relative_to(given):
+                    raise
+                size = found[name].lstat().st_size
+                what = f"{size / 2**20:.0f} MB" if size > MAX_FILE_BYTES else "a link, or one that cannot be read"
+                raise CourseFault(
+                    f"{found[name]} goes with every submission of {self.episode.name}, and cannot: expected a file of "
+                    f"{MAX_FILE_BYTES / 2**20:.0f} MB at most, found {what}. Put such a file in its place, or take it "
+                    "away; then grade again."
+                ) from problem
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:

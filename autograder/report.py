@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from autograder.grade import StudentResult
 from autograder.jobs import PHASES, digest
+from autograder.results import write_text_whole
 
 if TYPE_CHECKING:
     from autograder.likeness import Pair
@@ -143,10 +144,7 @@ def write_report(
         sandbox=sandbox,
         when=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    return unfinished.replace(path)
+    return write_text_whole(path, page)
 
 
 def _said(result: StudentResult) -> dict[str, object]:
@@ -294,7 +292,7 @@ def histogram(graded: Sequence[StudentResult]) -> Figure | None:
     from matplotlib.ticker import MaxNLocator
 
     most, scores = graded[0].max_score, [result.total for result in graded]
-    edges = np.linspace(0, max(most, 1), 11)
+    edges = np.linspace(0, max(most, 1, *scores), 11)  # extra credit may lead beyond the most points
     counts, _ = np.histogram(scores, edges)
     figure = Canvas(figsize=(6.4, 2.4), layout="constrained")
     FigureCanvasSVG(figure)

@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import stat
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -165,17 +165,42 @@ class ResultStore:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole, with this content or the one before."""
-    make_private(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_whole(path: Path, content: bytes, *, private: bool = True) -> Path:
+    """Write a file so that after a crash it is there whole, with this content or the one before.
+
+    Args:
+        path: The file.
+        content: What shall stand in it.
+        private: Whether only we may look into it and into folders that are made for it. If not, it keeps the rights of
+            the file before it.
+
+    Returns:
+        The path.
+    """
+    if private:
+        make_private(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # no other process has it, on any machine
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(handle, "wb") as file:
+            if not private and path.is_file():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
+    return path
+
+
+def write_text_whole(path: Path, text: str) -> Path:
+    """Write a text for everybody to read, whole or not at all; line ends stay as they are."""
+    return write_whole(path, text.encode(), private=False)
 
 
 def make_private(folder: Path) -> None:

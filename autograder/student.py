@@ -29,7 +29,7 @@ from nbclient.exceptions import DeadKernelError
 from nbclient.util import run_sync
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from traitlets import Bool, Instance, List, Unicode
+from traitlets import Bool, Instance, List
 
 from autograder.course import find_root
 from autograder.errors import CourseError
@@ -115,7 +115,6 @@ class StudentClient(NotebookClient):
     files = Instance(Path, allow_none=True)
     hidden = List(Instance(Path))
     zygote = Instance(Zygote, allow_none=True)
-    kernel_title = Unicode("Python 3")
 
     def _limits_default(self) -> Limits:
         return Limits.from_config(self.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ from autograder import backup as backing
 from autograder.backup import MANIFEST, backup, check, restore
 from autograder.course import find_episode, load_config
 from autograder.errors import CourseError
-from autograder.grade import prepare, read_marks
+from autograder.grade import prepare, read_class_marks
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,9 @@ def course(tmp_path_factory) -> Path:
     (episode.submitted("bob") / "elsewhere").symlink_to("/etc/passwd")
     (root / "submitted" / "eve" / episode.name).mkdir(parents=True)
     (root / "extensions.csv").write_text("student,episode,until,days\nada,1,,2\n")
+    for name in ("helpers/hints/01-small.md", "tests/bank/01-small/add-up.md", "docs/reference/glossary.md"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text("of this course alone")
     assert len(list(prepare(episode, sandbox=False, pool=QuickPool(root.parent / "executed")))) == 3
     return root
 
@@ -51,8 +55,14 @@ def files(root: Path) -> dict[str, str]:
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in root.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.relative_to(root).parts[0] in backing.PARTS
+        if path.is_file() and not path.is_symlink() and any(path.is_relative_to(root / part) for part in backing.PARTS)
     }
+
+
+def held(archive: Path) -> set[str]:
+    """The names of the files in an archive, but for its manifest."""
+    with tarfile.open(archive) as found:
+        return {member.name for member in found if member.isreg()} - {MANIFEST}
 
 
 def empty_course(folder: Path, course: Path) -> Path:
@@ -76,7 +86,31 @@ def test_a_restored_course_is_the_same_and_grading_it_runs_nothing_again(course,
     results = {one.student: one for one in prepare(episode, sandbox=False, pool=pool)}
     assert pool.runs() == [] and not any(one.fresh for one in results.values() if one.marks)
     for student in ("ada", "bob"):
-        assert read_marks(episode, student) == read_marks(find_episode(course, "1"), student) != ()
+        assert read_class_marks(episode)[student] == read_class_marks(find_episode(course, "1"))[student] != ()
+
+
+@pytest.mark.parametrize("where", ["..", "backups", ".", "../elsewhere"])
+def test_an_archive_holds_every_part_wherever_it_is_written(copy, monkeypatch, where):
+    monkeypatch.chdir(copy)
+    kept = backup(copy, load_config(copy), Path(where, "kept.tar.gz"))
+    assert held(kept.path) == set(files(copy)) and kept.files == len(files(copy))
+    parts = {part for part in backing.PARTS if any(Path(name).is_relative_to(part) for name in held(kept.path))}
+    assert set(backing.PARTS) - parts == {"feedback", "autograder/samples"}, "this course has none of those"
+
+
+@pytest.mark.parametrize("where", ["submitted", "submitted/ada", ".autograder", "course/../release"])
+def test_an_archive_that_would_lie_in_what_it_holds_is_refused(copy, where):
+    with pytest.raises(CourseError, match=r"which the archive holds\. Give another"):
+        backup(copy, load_config(copy), copy / where / "kept.tar.gz")
+    assert not list(copy.rglob("kept.tar.gz"))
+
+
+def test_a_part_that_is_a_link_elsewhere_is_told_as_not_in_the_archive(copy, tmp_path):
+    (copy / "submitted").rename(tmp_path / "big-disk")
+    (copy / "submitted").symlink_to(tmp_path / "big-disk")
+    kept = backup(copy, load_config(copy), tmp_path / "kept.tar.gz")
+    assert f"{copy / 'submitted'} is a link to {tmp_path / 'big-disk'}" in kept.note
+    assert "is not in this archive" in kept.note
 
 
 def test_only_the_owner_can_read_an_archive_and_links_are_left_out_and_named(course, archive, tmp_path):
@@ -232,6 +266,66 @@ def test_an_archive_without_a_manifest_or_with_another_content_is_refused(tmp_pa
     with pytest.raises(CourseError, match="is refused"):
         check(forged(tmp_path / "b.tar.gz", one * 2))
     assert check(forged(tmp_path / "c.tar.gz", one)) == 1
+
+
+def test_folders_and_files_come_back_with_the_rights_that_they_had(copy, tmp_path):
+    rights = {"submitted": 0o755, "submitted/ada": 0o770, "submitted/ada/01-small": 0o750, ".autograder": 0o700}
+    for name, mode in rights.items():
+        (copy / name).chmod(mode)
+    notebook = "submitted/ada/01-small/01-small.ipynb"
+    (copy / notebook).chmod(0o640)
+    other = empty_course(tmp_path / "other", copy)
+    restore(other, backup(copy, load_config(copy), tmp_path / "kept.tar.gz").path)
+    found = {name: stat.S_IMODE((other / name).stat().st_mode) for name in (*rights, notebook)}
+    assert found == rights | {notebook: 0o640}
+
+
+@pytest.fixture
+def kept_elsewhere(copy, tmp_path) -> tuple[Path, Path]:
+    """A course with its gradebook in another folder, and that gradebook."""
+    gradebook = tmp_path / "databases" / "grades.db"
+    gradebook.parent.mkdir()
+    (copy / "gradebook.db").rename(gradebook)
+    with (copy / "nbgrader_config.py").open("a") as config:
+        config.write(f"\nc.CourseDirectory.db_url = 'sqlite:///{gradebook}'\n")
+    return copy, gradebook
+
+
+def students(gradebook: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(gradebook)) as found:
+        return {name for (name,) in found.execute("SELECT id FROM student")}
+
+
+def test_a_gradebook_that_is_kept_elsewhere_is_put_back_there_and_the_old_one_kept(kept_elsewhere, tmp_path):
+    course, gradebook = kept_elsewhere
+    before = students(gradebook)
+    kept = backup(course, load_config(course), tmp_path / "kept.tar.gz").path
+    with contextlib.closing(sqlite3.connect(gradebook)) as changed:
+        changed.execute("INSERT INTO student (id) VALUES ('zoe')")
+        changed.commit()
+    with pytest.raises(CourseError, match=r"grades\.db is not what"):
+        restore(course, kept)
+    _, aside = restore(course, kept, force=True)
+    assert students(gradebook) == before and students(aside / "gradebook.db") == {*before, "zoe"}
+    assert not (course / "gradebook.db").exists()
+
+
+def test_a_lost_gradebook_goes_where_the_configuration_in_the_archive_has_it(course, kept_elsewhere, tmp_path):
+    mine, gradebook = kept_elsewhere
+    kept, before = backup(mine, load_config(mine), tmp_path / "kept.tar.gz").path, students(gradebook)
+    shutil.rmtree(gradebook.parent)
+    other = empty_course(tmp_path / "other", course)
+    restore(other, kept, force=True)
+    assert students(gradebook) == before and not (other / "gradebook.db").exists()
+
+
+def test_a_gradebook_as_a_file_does_not_take_the_place_of_a_database(archive, copy):
+    with (copy / "nbgrader_config.py").open("a") as config:
+        config.write("\nc.CourseDirectory.db_url = 'postgresql://grader@db.example.org/course'\n")
+    before = files(copy)
+    with pytest.raises(CourseError, match=r"which a file cannot replace\. Nothing"):
+        restore(copy, archive)
+    assert files(copy) == before
 
 
 def test_what_is_there_is_not_replaced_unless_forced_and_then_kept(archive, copy):

@@ -75,6 +75,17 @@ def test_a_second_build_writes_nothing_and_a_fresh_one_gives_the_same_bytes(cour
     assert first.release.read_bytes() == second.release.read_bytes()
 
 
+def test_who_reads_a_notebook_while_it_is_built_anew_has_the_whole_one_before(course_factory):
+    episode = small(course_factory())
+    build(episode)
+    old = episode.release.read_bytes()
+    episode.text.write_text(SMALL_EPISODE.replace("Add the numbers.", "Add up all of the numbers."))
+    with episode.release.open("rb") as reader:
+        assert episode.release in build(episode).changed
+        assert reader.read() == old
+    assert not [path for path in episode.release.parent.iterdir() if path != episode.release]
+
+
 def test_the_notebooks_carry_stable_ids_no_outputs_and_no_counts(course_factory):
     episode = small(course_factory())
     build(episode)

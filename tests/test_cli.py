@@ -15,6 +15,8 @@ from quick_class import QuickPool, hand_in, make_class
 from rich.console import Console
 
 from autograder import cli
+from autograder.build import build
+from autograder.course import find_episode
 
 
 @pytest.fixture
@@ -89,6 +91,69 @@ def test_grading_and_feedback_in_one_go_and_what_is_said_on_the_way(tmp_path, ru
     code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
     assert code == 1 and "3 of 4 submission(s) graded" in said and "0 of them run just now" in said
     assert "ada: 2 of 5 points, 3 more wait for a person (unchanged since it was graded)" in said
+
+
+@pytest.fixture
+def two_episodes(tmp_path, run, monkeypatch):
+    """Two episodes: ada and bob handed in the first, bob alone the second; and a command that runs in the course."""
+    episode = make_class(tmp_path / "course", {"ada": "total = 6", "bob": "total = 7"})
+    text = episode.root / "course" / "02-other" / "02-other.md"
+    text.parent.mkdir()
+    text.write_text(episode.text.read_text().replace("A small episode", "Another one"))
+    second = find_episode(episode.root, "2")
+    build(second)
+    hand_in(second, "bob", "total = 6")
+    monkeypatch.setattr(
+        "autograder.executors.LazyPool.get", lambda self, images, digest: QuickPool(tmp_path / "executed")
+    )
+    return episode, second, lambda *arguments: run(episode.root, *arguments)
+
+
+def test_students_named_for_all_episodes_are_graded_in_those_that_they_handed_in(two_episodes):
+    first, second, run = two_episodes
+    code, said, _ = run("grade", "all", "--no-sandbox", "--feedback", "--students", "ada")
+    assert code == 0 and "ada: 2 of 5 points" in said and "02-other" not in said
+    assert first.feedback("ada").is_file() and not first.autograded("bob").exists()
+    code, said, _ = run("grade", "all", "--no-sandbox", "--students", "ada,bob")
+    assert code == 0 and "Grading 01-small: 2 to do" in said and "Grading 02-other: 1 to do" in said
+    code, said, _ = run("feedback", "all", "--students", "ada,bob")
+    assert code == 0 and "Feedback on 02-other: 1 to do" in said
+    assert all(path.is_file() for path in (first.feedback("ada"), first.feedback("bob"), second.feedback("bob")))
+    code, _, said = run("grade", "all", "--students", "bob,adda")
+    assert code == 2 and "Student 'adda' has not handed in any episode" in said and "Did you mean 'ada'" in said
+    code, _, said = run("feedback", "all", "--students", "zoe")
+    assert code == 2 and "Student 'zoe' was not graded in any episode" in said
+
+
+def test_the_class_report_is_about_the_class_also_when_some_alone_are_graded(two_episodes):
+    episode, _, run = two_episodes
+    page = episode.root / "export" / episode.name / "report.html"
+    assert run("grade", "1", "--no-sandbox", "--students", "bob")[0] == 0
+    assert run("grade", "1", "--no-sandbox")[0] == 0
+    hand_in(episode, "ada", "total = 6.0")
+    code, said, _ = run("grade", "1", "--no-sandbox", "--students", "ada")
+    assert code == 0 and "1 of 1 submission(s) graded" in said
+    # Both, with what was found just now.
+    assert "yours is 7" in page.read_text() and "the total must be a whole number" in page.read_text()
+
+
+@pytest.mark.parametrize("command", [["grade", "1"], ["report", "1"], ["due"], ["export"]])
+def test_a_damaged_gradebook_is_named_with_what_to_do(tmp_path, run, command):
+    root = make_class(tmp_path / "course", {"ada": "total = 6"}).root
+    (root / "gradebook.db").write_bytes(b"rubbish" * 1000)
+    code, _, said = run(root, *command)
+    assert code == 2 and f"The gradebook {root / 'gradebook.db'} is damaged" in said and "autograder restore" in said
+    assert "Traceback" not in said
+
+
+def test_a_file_that_cannot_be_used_is_named_in_one_message(course_factory, run):
+    root = course_factory()
+    (root / "release").write_text("in the way")
+    code, _, said = run(root, "build")
+    assert code == 2 and f"Error: {root / 'release' / '01-small'}: " in said and "--verbose" in said
+    assert "Traceback" not in said
+    with pytest.raises(OSError, match="release"):
+        run(root, "build", "--verbose")
 
 
 def test_on_a_terminal_a_bar_says_what_is_done_failed_and_left(monkeypatch):

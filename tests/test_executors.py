@@ -72,13 +72,13 @@ def test_a_job_brings_its_files_and_limits_and_leaves_no_file_behind():
         judge={"cell_seconds": 7.0, "bounds": JudgeLimits().bounds.to_dict()},
         limits={"cell_seconds": 3.0},
         attempts=1,
-        client={"kernel_title": "mine"},
+        client={"startup_timeout": 9},
     )
     result = run_job(job(files=(("a/notes.txt", b"one"), ("b.csv", b"two")), options=options), worker)
     source, files, folder, given = worker.seen[0]
     assert (source, files) == ("total = 6", ["a/notes.txt", "b.csv"]) and not folder.exists()
     assert given["limits"] == Limits(cell_seconds=3.0) and given["judge_limits"] == JudgeLimits(cell_seconds=7.0)
-    assert given["attempts"] == 1 and given["kernel_title"] == "mine"
+    assert given["attempts"] == 1 and given["startup_timeout"] == 9
     assert result.key == "key-of-ada" and result.verdicts[0]["state"] == "passed" and result.seconds == 0.5
 
 

@@ -24,7 +24,7 @@ from autograder.errors import CourseError
 from autograder.executors import LazyPool
 from autograder.export import export
 from autograder.feedback import write_feedback
-from autograder.grade import StudentResult, prepare, read_marks
+from autograder.grade import StudentResult, prepare, read_class_marks
 from autograder.report import write_report
 
 pytestmark = pytest.mark.usefixtures("needs_bubblewrap")
@@ -234,7 +234,7 @@ def test_nbgraders_own_commands_grade_the_same_class_to_the_same_marks(graded, t
     nbgrader("export", "--to", "grades.csv")
     episode = find_episode(root, "1")
     for student in ("ada", "bob", "cyd"):
-        theirs = [(mark.exercise, mark.state, mark.score) for mark in read_marks(episode, student)]
+        theirs = [(mark.exercise, mark.state, mark.score) for mark in read_class_marks(episode)[student]]
         assert theirs == [(mark.exercise, mark.state, mark.score) for mark in graded[1][student].marks]
         assert episode.feedback(student).is_file()
     assert len((root / "grades.csv").read_text().splitlines()) == 5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -243,6 +245,32 @@ def test_the_file_of_extensions_may_be_written_by_hand_and_its_faults_are_named(
     path.write_text("who,what\nada,1\n")
     with pytest.raises(CourseError, match="expected the columns student, episode"):
         read_extensions(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig", "utf-16"])
+def test_the_file_of_extensions_may_have_been_saved_by_a_spreadsheet(episode, tmp_path, encoding):
+    (tmp_path / "course").symlink_to(episode.root / "course")
+    path = tmp_path / "extensions.csv"
+    path.write_text("student;episode;until;days\r\njürgen;1;2026-12-01;\r\n", encoding=encoding)
+    assert [(one.student, one.episode) for one in read_extensions(tmp_path)] == [("jürgen", "01-small")]
+    path.write_text("student;episode;until;days\r\njürgen;1;01.12.2026;\r\n", encoding=encoding)
+    with pytest.raises(CourseError, match=r"extensions\.csv, the line `jürgen,1,01\.12\.2026,`: .*Expected year"):
+        read_extensions(tmp_path)
+
+
+def test_two_who_write_extensions_at_once_leave_one_of_both_whole(tmp_path):
+    names = ("ada", "bob" * 10_000)
+    begin = threading.Barrier(len(names))
+
+    def write(name):
+        for _ in range(100):
+            begin.wait(20)
+            late.write_extensions(tmp_path, [Extension(name, "01-small", days=2)])
+
+    with ThreadPoolExecutor(len(names)) as both:
+        list(both.map(write, names))
+    assert len((tmp_path / "extensions.csv").read_text().splitlines()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["extensions.csv"]
 
 
 def test_without_a_policy_nobody_loses_anything_and_nbgraders_own_option_still_holds(episode):

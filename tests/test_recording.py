@@ -19,10 +19,13 @@ from nbgrader.api import Gradebook
 from quick_class import ANSWERS, QuickPool, hand_in, make_class
 from small_course import SMALL_EPISODE
 
+from autograder import formats
 from autograder.build import build
 from autograder.course import Episode, find_episode, load_config
+from autograder.errors import CourseFault
 from autograder.export import export
-from autograder.grade import StudentResult, prepare, read_class_marks, read_marks
+from autograder.feedback import write_feedback
+from autograder.grade import StudentResult, prepare, read_class_marks
 from autograder.jobs import Result
 from autograder.recording import Recorder, SharedGradebook
 from autograder.report import write_report
@@ -147,7 +150,7 @@ def test_a_change_of_one_test_or_its_points_grades_that_episode_again_and_no_oth
     assert grade(first)["ada"].score == {"points": 4, "test": 0}[change]
     grade(second)
     assert len(runs(first)) == 1
-    assert read_marks(second, "ada")[0].score == 2
+    assert read_class_marks(second)["ada"][0].score == 2
 
 
 def test_other_images_or_other_programs_grade_everything_again(episode, monkeypatch):
@@ -221,7 +224,7 @@ def test_a_written_answer_that_was_not_given_says_so_as_nbgrader_does(episode):
     with gradebook(episode) as book:
         assert book.find_comment("say-why", NAME, NAME, "dee").comment == "No response."
         assert book.find_comment("say-why", NAME, NAME, "ada").comment is None
-    assert [(mark.state, mark.score) for mark in read_marks(episode, "dee")] == [("marked", 0), ("marked", 0)]
+    assert [(mark.state, mark.score) for mark in read_class_marks(episode)["dee"]] == [("marked", 0), ("marked", 0)]
 
 
 @pytest.mark.parametrize("lost", ["gradebook.db", "autograded", ".autograder/ledger"])
@@ -254,6 +257,76 @@ def test_a_submission_that_cannot_be_graded_is_entered_without_a_mark_and_export
         grades, exercises = export(episode.root, [episode])
         assert all("gus" in [row[at] for row in csv.reader(path.open())] for path, at in ((grades, 3), (exercises, 1)))
         book.unlink()  # and once more with another gradebook
+
+
+@pytest.mark.parametrize("broken", ["the expected file", "another file"])
+def test_what_an_earlier_version_earned_does_not_count_for_one_that_cannot_be_graded(episode, broken):
+    config = load_config(episode.root)
+    with gradebook(episode) as book:
+        by_hand = book.find_grade("say-why", NAME, NAME, "ada")
+        by_hand.manual_score, by_hand.needs_manual_grade = 2.5, False
+        book.db.commit()
+    list(write_feedback(episode, ["ada", "eve"]))
+    before = {one.person.student: one for one in formats.totals(episode, config)}
+    assert before["ada"].complete and before["ada"].score == 4.5
+    path = episode.submitted("ada") / f"{NAME}.ipynb"
+    if broken == "another file":
+        path = path.rename(path.with_name("homework.ipynb"))
+    path.write_text('{"cells": 12')
+    assert grade(episode)["ada"].problem
+    # What a person gave stays, and waits for a look.
+    found = {mark.exercise: (mark.score, mark.state) for mark in read_class_marks(episode)["ada"]}
+    assert found == {"add-up-test": (None, "grader failed"), "say-why": (2.5, "needs manual grading")}
+    after = {one.person.student: one for one in formats.totals(episode, config)}
+    assert after["ada"].score == 2.5 and not after["ada"].complete and after["eve"] == before["eve"]
+    grades, _ = export(episode.root, [episode])
+    assert {row["student_id"]: row["score"] for row in csv.DictReader(grades.open())}["ada"] == "2.5"
+    assert not episode.feedback("ada").exists() and episode.feedback("eve").is_file()
+    with gradebook(episode) as book:
+        assert all(one.needs_manual_grade for one in book.find_submission(NAME, "ada").notebooks[0].grades)
+    assert grade(episode)["ada"].problem and not grade(episode)["ada"].fresh
+    hand_in(episode, "ada", "total = 6")
+    assert marks(grade(episode)["ada"]) == [("add-up-test", "marked", 2), ("say-why", "marked", 2.5)]
+    assert {one.person.student: one.complete for one in formats.totals(episode, config)}["ada"]
+
+
+def test_a_submission_that_the_gradebook_could_not_be_told_of_is_tried_again(episode, monkeypatch):
+    (episode.submitted("ada") / f"{NAME}.ipynb").write_text('{"cells": 12')
+
+    def locked(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr("autograder.recording.SplitAutograde.enter", locked)
+    assert grade(episode)["ada"].fresh
+    monkeypatch.undo()
+    assert grade(episode)["ada"].fresh
+    assert {mark.score for mark in read_class_marks(episode)["ada"] if not mark.written} == {None}
+
+
+def test_another_episodes_release_that_cannot_be_read_costs_nobody_anything(episode):
+    other = find_episode(episode.root, "1").release.parent.with_name("02-other") / "02-other.ipynb"
+    other.parent.mkdir()
+    other.write_text("<<<<<<< HEAD")
+    hand_in(episode, "bob", "total = 6")
+    found = grade(episode)
+    assert not any(result.problem for result in found.values()) and found["bob"].score == 2
+    assert "02-other.ipynb cannot be read" in (episode.root / "logs" / "nbgrader.log").read_text()
+
+
+@pytest.mark.parametrize("fault", ["link", "large"])
+def test_a_fault_in_the_instructors_files_stops_the_run_and_is_charged_to_nobody(episode, fault):
+    beside = episode.source.parent / "numbers.csv"
+    if fault == "link":
+        beside.symlink_to("/etc/hostname")
+    else:
+        with beside.open("wb") as file:
+            file.truncate(101 * 2**20)
+    with pytest.raises(CourseFault, match=r"source/01-small/numbers\.csv goes with every submission"):
+        grade(episode)
+    assert {mark.score for mark in read_class_marks(episode)["ada"]} == {2, None}
+    assert episode.autograded("ada").is_file() and runs(episode) == []
+    beside.unlink()
+    assert {student: result.score for student, result in grade(episode).items()} == EXPECTED
 
 
 def test_a_folder_that_cannot_be_graded_is_told_once_more_without_being_looked_into(episode):
@@ -311,7 +384,7 @@ def test_one_that_cannot_be_recorded_costs_the_others_of_its_batch_nothing(episo
         batch[1] = ("bob", Result("k", "this is no notebook"))
         written = {each.student: each.problem for each in recorder.record(batch)}
     assert written["ada"] == written["eve"] == "" and "JSONDecodeError" in written["bob"]
-    assert read_marks(episode, "eve")[0].score == 2
+    assert read_class_marks(episode)["eve"][0].score == 2
 
 
 def test_formgrader_may_read_and_write_between_two_batches(episode):

@@ -12,7 +12,7 @@ from jupyter_browser import picture
 
 from autograder.grade import Mark, StudentResult
 from autograder.likeness import Pair
-from autograder.report import accuracies, common_failures, write_report
+from autograder.report import accuracies, common_failures, histogram, write_report
 from helpers.measurements import Measurement
 
 
@@ -49,6 +49,11 @@ def a_class() -> list[StudentResult]:
 def page(tmp_path) -> Path:
     alike = [Pair("student-1", "student-2", 0.93, 17, ("add-up",))]
     return write_report(tmp_path / "report.html", "01-small", a_class(), alike=lambda: alike)
+
+
+def test_who_has_more_than_all_points_by_extra_credit_is_in_the_chart_too():
+    drawn = histogram([StudentResult("ada", "01-small", marks(7.5)), StudentResult("bob", "01-small", marks(1))])
+    assert drawn.alt == "Bar chart of points. Students: 1 from 0.75 to 1.5, 1 from 6.75 to 7.5."
 
 
 def test_a_grader_failure_is_listed_as_such_and_not_as_a_zero(page):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import stat
+from pathlib import Path
 
 import pytest
 from small_episode import answered_notebook
@@ -125,7 +127,7 @@ def test_a_write_that_fails_midway_leaves_the_file_before_and_nothing_that_passe
         results.write_whole(next(tmp_path.rglob("*.json")), b"half")
     monkeypatch.undo()
     assert store.get("k" * 64) == result()
-    assert len(list(tmp_path.rglob("*.json"))) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
 def test_the_last_entry_of_a_student_counts(tmp_path):
@@ -200,6 +202,44 @@ def test_images_arrive_on_another_machine_as_they_were_sent(tmp_path):
     digests = Digests()
     assert digests.of(there.data) == digests.of(here.data) and digests.of(there.holdout) == digests.of(here.holdout)
     assert unpack_images(b"not looked at, for they are there", tmp_path / "there" / "digest") == there
+
+
+def images_on_the_way(folder: Path) -> bytes:
+    (folder / "data" / "train").mkdir(parents=True)
+    (folder / "data" / "train" / "1.png").write_bytes(b"picture")
+    return pack_images(CourseImages(folder / "data"))
+
+
+def test_the_slower_of_two_workers_that_unpack_the_same_images_leaves_no_copy_of_its_own(tmp_path, monkeypatch):
+    packed, folder = images_on_the_way(tmp_path / "here"), tmp_path / "there" / "digest"
+    rename = Path.rename
+
+    def beaten(self, target):
+        shutil.copytree(self, target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    found = unpack_images(packed, folder)
+    assert (found.data / "train" / "1.png").read_bytes() == b"picture"
+    assert [path.name for path in folder.parent.iterdir()] == ["digest"]
+
+
+def test_what_an_ended_worker_left_is_not_in_the_way_of_one_with_its_number(tmp_path):
+    packed, folder = images_on_the_way(tmp_path / "here"), tmp_path / "there" / "digest"
+    folder.with_name(f"digest.{os.getpid()}").mkdir(parents=True)
+    assert (unpack_images(packed, folder).data / "train" / "1.png").is_file()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_text_for_everybody_is_written_whole_with_the_rights_of_the_one_before(tmp_path):
+    path = results.write_text_whole(tmp_path / "new" / "marks.csv", "a,b\r\n")
+    (tmp_path / "plain").write_text("")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    path.chmod(0o664)
+    with path.open("rb") as before:
+        results.write_text_whole(path, "c,d\r\n")
+        assert before.read() == b"a,b\r\n"
+    assert path.read_bytes() == b"c,d\r\n" and stat.S_IMODE(path.stat().st_mode) == 0o664
 
 
 def test_results_survive_the_way_through_json():

@@ -30,7 +30,6 @@ import tarfile
 #: The descriptor under which a child holds its outbox; `/outbox` leads there.
 OUTBOX_DESCRIPTOR = 9
 FOLDERS = ("/tmp", "/work", "/dev/shm")
-CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: Bytes of one message to or from a zygote.
 MESSAGE = 1 << 17
 _NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x08000000 | 0x04000000 | 0x40000000  # USER NS PID IPC UTS NET
