@@ -30,6 +30,7 @@ from autograder.export import made_folder
 from autograder.grade import Mark, read_class_marks
 from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
+from autograder.results import write_text_whole
 from autograder.roster import Person, Roster, people_of, plain, read_table
 
 Format = Literal["canvas", "moodle", "gradescope"]
@@ -213,7 +214,7 @@ def _gradescope(
         found = {"score": one.score, "tests": tests, "visibility": "visible", "stdout_visibility": "hidden"}
         if one.penalty:
             found["output"] = f"{one.penalty:g} points were taken off for handing in late."
-        _write(path, json.dumps(found, indent=2) + "\n")
+        write_text_whole(path, json.dumps(found, indent=2) + "\n")
         paths.append(path)
     return paths, []
 
@@ -282,10 +283,4 @@ def _name(person: Person) -> str:
 def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    return _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> Path:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    return unfinished.replace(path)
+    return write_text_whole(path, text.getvalue())
