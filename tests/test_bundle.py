@@ -89,6 +89,7 @@ def test_images_that_are_asked_for_and_not_there_are_one_clear_error(course, tmp
         bundle(course, episodes(course), tmp_path / "with.zip", with_data=True)
 
 
+@pytest.mark.slow
 def test_an_environment_that_was_stopped_before_it_had_pip_is_made_anew(unpacked, tmp_path, monkeypatch):
     import importlib.util
     import venv
@@ -107,7 +108,7 @@ def test_an_environment_that_was_stopped_before_it_had_pip_is_made_anew(unpacked
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "nothing"\nversion = "1"\n')
     monkeypatch.setattr(start, "HERE", tmp_path)
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "1")
-    with contextlib.suppress(subprocess.CalledProcessError):  # what is to be installed there needs a network
+    with contextlib.suppress(subprocess.CalledProcessError):  # nothing can be built there
         start.install()
     assert start.has_pip()
 
