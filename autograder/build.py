@@ -127,7 +127,7 @@ def companions(episode: Episode) -> dict[Path, bytes]:
         if path in (episode.text, episode.source):
             continue
         content, name = path.read_bytes(), path.relative_to(episode.root)
-        if mark := _secret_mark(content):
+        if mark := secret_mark(content):
             raise CourseError(
                 f"{name} holds '{mark.strip()}', and files beside a lesson's text are given to students. "
                 f"Move it out of {origin.relative_to(episode.root)}/, or delete it."
@@ -144,7 +144,7 @@ def companions(episode: Episode) -> dict[Path, bytes]:
     return found
 
 
-def _secret_mark(content: bytes) -> str | None:
+def secret_mark(content: bytes) -> str | None:
     """A mark of something that students must not see, in a file that is text."""
     try:
         text = content.decode()

@@ -17,7 +17,7 @@ from jinja2 import Environment
 
 import helpers
 from autograder import environments
-from autograder.build import SECRET_MARKS, check, companions, dump, read_notebook
+from autograder.build import check, companions, dump, read_notebook, secret_mark
 from autograder.course import Episode, load_config
 from autograder.errors import CourseError
 from autograder.runlog import event
@@ -67,7 +67,7 @@ def bundle(root: Path, episodes: Sequence[Episode], target: Path, *, with_data: 
             raise CourseError(f"{problems[0]} Build it first: autograder build {episode.name}")
     content = dict(_content(root, episodes, with_data))
     for name, data in content.items():
-        if name.startswith("notebooks/") and (mark := next((m for m in SECRET_MARKS if m.encode() in data), None)):
+        if name.startswith("notebooks/") and (mark := secret_mark(data)):
             raise CourseError(f"{name} holds '{mark}', which no student may see. Build it anew: autograder build")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".part")

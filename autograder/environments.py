@@ -119,8 +119,8 @@ def dockerignore(whose: Whose) -> str:
     if whose == "bundle":
         return ".venv\n"
     handed_in = ("submitted/*", "autograded/*", "feedback/*", "gradebook.db*", ".autograder", "extensions.csv")
-    made = ("backups", "before-restore", "export", "logs", "demo", "build")
-    return "\n".join((".venv", "data", *handed_in, *made)) + "\n"
+    results = ("backups", "before-restore", "export", "logs", "demo", "build")
+    return "\n".join((".venv", "data", *handed_in, *results)) + "\n"
 
 
 def files(whose: Whose) -> dict[str, str]:

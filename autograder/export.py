@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from autograder.errors import CourseError
 from autograder.grade import read_class_marks
 from autograder.gradebook import knows, marks_url, open_gradebook
 from autograder.late import settle
-from autograder.results import write_text_whole
+from autograder.results import write_csv_whole
 from autograder.runlog import event
 
 if TYPE_CHECKING:
@@ -57,8 +55,8 @@ def export(root: Path, chosen: list[Episode], folder: Path | None = None) -> lis
                 rows.append((episode.name, student, mark.exercise, kind, mark.state, score, f"{mark.max_score:g}"))
     with open_gradebook(config, root) as gradebook:
         paths = [
-            _write(folder / "grades.csv", TOTALS, _totals(gradebook, [episode.name for episode in chosen])),
-            _write(folder / "exercises.csv", COLUMNS, rows),
+            write_csv_whole(folder / "grades.csv", [TOTALS, *_totals(gradebook, [episode.name for episode in chosen])]),
+            write_csv_whole(folder / "exercises.csv", [COLUMNS, *rows]),
         ]
     event("exported", root=root, episodes=[episode.name for episode in chosen], rows=len(rows))
     return paths
@@ -89,11 +87,3 @@ def _totals(gradebook: Gradebook, names: list[str]) -> Iterator[list[object]]:
                 name, assignment.duedate, one.timestamp if one else None, student.id, student.last_name,
                 student.first_name, student.email, raw, penalty, max(0.0, raw - penalty), assignment.max_score,
             ]  # fmt: skip
-
-
-def _write(path: Path, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(heads)
-    writer.writerows(rows)
-    return write_text_whole(path, text.getvalue())

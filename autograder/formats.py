@@ -13,8 +13,6 @@ A file that Canvas or Moodle made is never written to: its lines are copied, wit
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ from autograder.export import made_folder
 from autograder.grade import Mark, read_class_marks
 from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
-from autograder.results import write_text_whole
+from autograder.results import write_csv_whole, write_text_whole
 from autograder.roster import Person, Roster, people_of, plain, read_table
 
 Format = Literal["canvas", "moodle", "gradescope"]
@@ -158,7 +156,7 @@ def _canvas(
                     "export the gradebook again."
                 )
         notes = _fill(heads, rows, marks, lambda row, one: row.__setitem__(column, _points(one.score)), numbers=True)
-    return [_write_csv(folder / f"{episode.name}-canvas.csv", [heads, *rows])], notes
+    return [write_csv_whole(folder / f"{episode.name}-canvas.csv", [heads, *rows])], notes
 
 
 def _moodle(
@@ -167,7 +165,7 @@ def _moodle(
     if template is None:
         heads = [*MOODLE_COLUMNS, episode.name]
         rows = [[p.student, p.email, p.first, p.last, _points(one.score)] for one in marks for p in (one.person,)]
-        return [_write_csv(folder / f"{episode.name}-moodle.csv", [heads, *rows])], []
+        return [write_csv_whole(folder / f"{episode.name}-moodle.csv", [heads, *rows])], []
     heads, *rows = read_table(template)
     names = [plain(head) for head in heads]
     if "identifier" not in names or "grade" not in names:
@@ -187,7 +185,7 @@ def _moodle(
     # Moodle numbers the participants of each assignment anew, so a number counts only where no row has a name.
     numbers = not any(person.last for person, _ in people_of(heads, rows))
     notes = _fill(heads, rows, marks, fill, numbers=numbers)
-    return [_write_csv(folder / f"{episode.name}-moodle.csv", [heads, *rows])], notes
+    return [write_csv_whole(folder / f"{episode.name}-moodle.csv", [heads, *rows])], notes
 
 
 def _gradescope(
@@ -278,9 +276,3 @@ def _points(points: float) -> str:
 
 def _name(person: Person) -> str:
     return ", ".join(filter(None, (person.last, person.first))) or person.student
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return write_text_whole(path, text.getvalue())

@@ -10,8 +10,6 @@ folder as well, from where they reach the gradebook as soon as there is a submis
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ from traitlets.config import Config
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, may_be_late, open_gradebook
-from autograder.results import write_text_whole
+from autograder.results import write_csv_whole
 from autograder.runlog import event
 from autograder.settings import require_known
 
@@ -209,13 +207,11 @@ def read_extensions(root: Path) -> list[Extension]:
 
 def write_extensions(root: Path, extensions: Sequence[Extension]) -> None:
     """Write `extensions.csv` anew."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(COLUMNS)
-    for one in sorted(extensions, key=lambda each: (each.episode, each.student)):
-        until = one.until.isoformat() if one.until else ""
-        rows.writerow([one.student, one.episode, until, "" if one.until else f"{one.days:g}"])
-    write_text_whole(root / EXTENSIONS, text.getvalue())
+    rows = [
+        (one.student, one.episode, one.until.isoformat() if one.until else "", "" if one.until else f"{one.days:g}")
+        for one in sorted(extensions, key=lambda each: (each.episode, each.student))
+    ]
+    write_csv_whole(root / EXTENSIONS, [COLUMNS, *rows])
 
 
 def extend(episode: Episode, config: Config, student: str, until: datetime | None = None, days: float = 0.0) -> None:

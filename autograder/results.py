@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import platform
@@ -201,6 +203,13 @@ def write_whole(path: Path, content: bytes, *, private: bool = True) -> Path:
 def write_text_whole(path: Path, text: str) -> Path:
     """Write a text for everybody to read, whole or not at all; line ends stay as they are."""
     return write_whole(path, text.encode(), private=False)
+
+
+def write_csv_whole(path: Path, rows: Iterable[Iterable[object]]) -> Path:
+    """Write a table as CSV, whole or not at all; the first row holds the headings."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return write_text_whole(path, text.getvalue())
 
 
 def make_private(folder: Path) -> None:
