@@ -20,9 +20,9 @@ from traitlets.config import LazyConfigValue
 from autograder.course import CONFIG_NAME, environment_first
 from autograder.crossing import free_names
 from autograder.errors import CourseError
-from autograder.results import write_text_whole
 from autograder.runlog import event
 from autograder.student import is_test_cell
+from autograder.whole import write_text_whole
 
 BEGIN = (
     "# Added by `autograder adopt`: submissions are repaired, run in a sandbox, and judged apart from students' code."

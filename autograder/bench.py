@@ -47,6 +47,7 @@ from autograder.course import CONFIG_NAME, Episode, environment_first, find_epis
 from autograder.demo import Sample, fill_in, find_images, make_scratch, read_samples
 from autograder.sandbox import DETERMINISTIC
 from autograder.starter import STARTER_LINE
+from autograder.whole import write_text_whole
 
 #: nbgrader as it comes, but for the time that a cell may take: its 30 s are too short for a training on a busy machine.
 PLAIN_CONFIG = """\
@@ -602,14 +603,6 @@ def _target(name: str, value: float) -> str:
     return f"{wish}: {held}"
 
 
-def write(found: Mapping[str, Any], target: Path) -> None:
-    """Write the file, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".part")
-    unfinished.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(target)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables and write the file."""
     parser = argparse.ArgumentParser(
@@ -637,7 +630,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(table)
     target = options.to or (None if options.skip else root / "bench" / "latest.json")
     if target is not None:
-        write(data, target)
+        write_text_whole(target, json.dumps(data, indent=2) + "\n")
         console.print(f"Written: {target}")
 
 

@@ -22,8 +22,8 @@ from traitlets.config import Config
 from autograder.course import EPISODE_NAME, Episode, load_config
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, knows, open_gradebook
-from autograder.results import write_whole
 from autograder.runlog import event
+from autograder.whole import write_whole
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # What running a notebook leaves beside it.

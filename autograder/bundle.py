@@ -7,6 +7,7 @@ and opens JupyterLab, and descriptions for conda, Docker and dev containers. It 
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from autograder.build import check, companions, dump, read_notebook, secret_mark
 from autograder.course import Episode, load_config
 from autograder.errors import CourseError
 from autograder.runlog import event
+from autograder.whole import write_whole
 from helpers.data import FOLDER_NAME, SPLITS, DataError, find_data
 
 FOLDER = "cnn-course"
@@ -69,15 +71,14 @@ def bundle(root: Path, episodes: Sequence[Episode], target: Path, *, with_data: 
     for name, data in content.items():
         if name.startswith("notebooks/") and (mark := secret_mark(data)):
             raise CourseError(f"{name} holds '{mark}', which no student may see. Build it anew: autograder build")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
             member = zipfile.ZipInfo(f"{FOLDER}/{name}", _EPOCH)
             member.external_attr = 0o100644 << 16
             member.compress_type = zipfile.ZIP_STORED if name.endswith((".jpg", ".png")) else zipfile.ZIP_DEFLATED
             archive.writestr(member, data)
-    unfinished.replace(target)
+    write_whole(target, packed.getvalue(), private=False)
     event("bundled", root=root, file=str(target), episodes=[episode.name for episode in episodes], files=len(content))
     return list(content)
 

@@ -11,8 +11,8 @@ from autograder.errors import CourseError
 from autograder.grade import read_class_marks
 from autograder.gradebook import knows, marks_url, open_gradebook
 from autograder.late import settle
-from autograder.results import write_csv_whole
 from autograder.runlog import event
+from autograder.whole import write_csv_whole
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import io
 import itertools
 import json
 import math
-import os
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,7 +30,7 @@ from autograder.course import Episode, find_episodes, find_root
 from autograder.errors import CourseError
 from autograder.images import CourseImages
 from autograder.ledger import PUBLISHED, Ledger, digest_of_cells
-from autograder.results import write_text_whole
+from autograder.whole import write_text_whole, write_whole
 
 KEPT, DOCUMENT, FIGURE = PUBLISHED, "docs/fidelity.md", "docs/fidelity.svg"
 PHOTOGRAPHS, STAND_IN = "photographs", "stand-in"
@@ -528,9 +528,9 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
         axes.set(xlabel="accuracy on held-out images; the bar is what is needed", xlim=(0.15, 0.8))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.3)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-    temporary.replace(path)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    write_whole(path, drawn.getvalue(), private=False)
 
 
 def with_results(document: str, made: str) -> str:

@@ -28,8 +28,8 @@ from autograder.export import made_folder
 from autograder.grade import Mark, read_class_marks
 from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
-from autograder.results import write_csv_whole, write_text_whole
 from autograder.roster import Person, Roster, people_of, plain, read_table
+from autograder.whole import write_csv_whole, write_text_whole
 
 Format = Literal["canvas", "moodle", "gradescope"]
 CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")

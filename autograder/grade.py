@@ -34,10 +34,10 @@ from autograder.results import (
     folder_stamp,
     images_digest,
     submission_stamp,
-    write_whole,
 )
 from autograder.runlog import event
 from autograder.schedule import Outcome, schedule
+from autograder.whole import write_whole
 from helpers.measurements import Measurement, read_measurements
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autograder.course import find_root
 from autograder.errors import CourseError
+from autograder.whole import write_text_whole
 
 #: What stands beside the classes' folders and is no image.
 _NAME_OF_DATA = "cifar10_images_small"
@@ -98,10 +99,7 @@ class Digests:
             return
         # A digest that cannot be remembered is worked out again.
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(self._known), encoding="utf-8")
-            temporary.replace(self.path)
+            write_text_whole(self.path, json.dumps(self._known))
 
 
 def files_below(folder: Path) -> list[tuple[str, Path, tuple[int, int, int]]]:

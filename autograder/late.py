@@ -23,9 +23,9 @@ from traitlets.config import Config
 from autograder.course import Episode, find_episode
 from autograder.errors import CourseError
 from autograder.gradebook import database_url, may_be_late, open_gradebook
-from autograder.results import write_csv_whole
 from autograder.runlog import event
 from autograder.settings import require_known
+from autograder.whole import write_csv_whole
 
 if TYPE_CHECKING:
     from nbgrader.api import SubmittedAssignment

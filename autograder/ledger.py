@@ -26,8 +26,8 @@ from nbformat import NotebookNode
 import helpers
 from autograder.bank import Job, Judged, Variant, exercises
 from autograder.images import CourseImages, Digests
-from autograder.results import write_text_whole
 from autograder.student import is_test_cell
+from autograder.whole import write_text_whole
 from helpers.measurements import read_measurements
 
 FOLDER = ".autograder/bank"

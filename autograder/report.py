@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from autograder.grade import StudentResult
 from autograder.jobs import PHASES, digest
-from autograder.results import write_text_whole
+from autograder.whole import write_text_whole
 
 if TYPE_CHECKING:
     from autograder.likeness import Pair

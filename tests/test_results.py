@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_episode import answered_notebook
 
-from autograder import results
+from autograder import results, whole
 from autograder.images import CourseImages, Digests, pack_images, unpack_images
 from autograder.jobs import Options, Result
 from autograder.results import Entry, Ledger, ResultStore, submission_key, submission_stamp
@@ -124,7 +124,7 @@ def test_a_write_that_fails_midway_leaves_the_file_before_and_nothing_that_passe
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        results.write_whole(next(tmp_path.rglob("*.json")), b"half")
+        whole.write_whole(next(tmp_path.rglob("*.json")), b"half")
     monkeypatch.undo()
     assert store.get("k" * 64) == result()
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
@@ -232,12 +232,12 @@ def test_what_an_ended_worker_left_is_not_in_the_way_of_one_with_its_number(tmp_
 
 
 def test_a_text_for_everybody_is_written_whole_with_the_rights_of_the_one_before(tmp_path):
-    path = results.write_text_whole(tmp_path / "new" / "marks.csv", "a,b\r\n")
+    path = whole.write_text_whole(tmp_path / "new" / "marks.csv", "a,b\r\n")
     (tmp_path / "plain").write_text("")
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
     path.chmod(0o664)
     with path.open("rb") as before:
-        results.write_text_whole(path, "c,d\r\n")
+        whole.write_text_whole(path, "c,d\r\n")
         assert before.read() == b"a,b\r\n"
     assert path.read_bytes() == b"c,d\r\n" and stat.S_IMODE(path.stat().st_mode) == 0o664
 
