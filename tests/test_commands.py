@@ -142,7 +142,10 @@ def test_a_shell_completes_commands_episodes_and_students(course_factory):
     assert completed("autograder grade 0") == ["01-small"]
     assert completed("autograder extend ") == ["ada"]
     assert "--share-identical" in completed("autograder grade --")
-    assert "_AUTOGRADER_COMPLETE" in run("--show-completion", "bash", cwd=root).stdout
+    # Which shell it is, is told by the process that the command was started from.
+    script = shlex.join([str(Path(sys.executable).parent / "autograder"), "--show-completion"]) + "; exit $?"
+    shown = subprocess.run(["bash", "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert "_AUTOGRADER_COMPLETE" in shown.stdout, shown.stderr
 
 
 def test_a_reader_that_goes_away_early_is_no_error(course_factory):
