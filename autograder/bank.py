@@ -785,9 +785,11 @@ def run_all(
         done: Called for each job that is done, with its seconds.
 
     Returns:
-        Each job with what came of its variants, in the order of `jobs`.
+        Each job with what came of its variants, in the order of `jobs`. The first one that fails ends the others, and
+        so does Ctrl-C.
     """
     idle: dict[CourseImages, list[Worker]] = {}
+    workers: list[Worker] = []
 
     def one(job: Job) -> Outcome:
         began = time.monotonic()
@@ -796,11 +798,8 @@ def run_all(
             worker = idle.setdefault(images, []).pop()
         except IndexError:
             worker = Worker(sandbox=sandbox, limits=LIMITS, images=images)
-        try:
-            outcome = run(job, worker, ledger)
-        except BaseException:
-            worker.close()
-            raise
+            workers.append(worker)
+        outcome = run(job, worker, ledger)
         idle[images].append(worker)
         done(job, outcome, time.monotonic() - began)
         return outcome
@@ -814,10 +813,12 @@ def run_all(
                     future.result()  # the first that fails ends all
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in workers:  # what still runs ends with its worker
+                    worker.close()
                 raise
         return [(job, futures[at].result()) for at, job in enumerate(jobs)]
     finally:
-        for worker in itertools.chain(*idle.values()):
+        for worker in workers:
             worker.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 import warnings
@@ -811,7 +812,12 @@ def bank(
         with_seed = f" with seed {job.seed}" if job.seed is not None else ""
         lines.print(f"{job.episode.name}: {len(outcome.judged)} answers judged{with_seed} in {seconds:.0f} s")
 
-    found = banking.by_episode(banking.run_all(plan, at_once=jobs, ledger=Ledger(root, again=again), done=done))
+    try:
+        outcomes = banking.run_all(plan, at_once=jobs, ledger=Ledger(root, again=again), done=done)
+    except KeyboardInterrupt:
+        lines.print("Stopped. What has been judged is kept. Go on with the same command.")
+        raise typer.Exit(130) from None
+    found = banking.by_episode(outcomes)
     rows, problems = {}, []
     for one in chosen:
         outcome = found.get(one.name, banking.Outcome())
@@ -976,6 +982,8 @@ def main() -> None:
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # nbgrader's own queries set these off in great number; none of them is a fault that a user could mend.
     warnings.filterwarnings("ignore", message="Object of type <Submitted")
+    # A request to end is met as Ctrl-C is, so that nothing stays behind: no process, and no folder.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app([argument for argument in arguments if argument != "--verbose"])
     except CourseError as problem:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 from small_course import SMALL_EPISODE
 from typer.testing import CliRunner
@@ -110,6 +117,37 @@ def test_a_variant_of_an_exercise_that_does_not_exist_is_refused(course):
     stray = Variant("01-small", "add-down", "wrong", "x", "a = 1", "Why.")
     with pytest.raises(CourseError, match="no machine-graded exercise 'add-down'"):
         run_all([Job(find_episode(course, "1"), (stray,))])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_bubblewrap")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a request to end"])
+def test_stopped_while_an_answer_runs_it_ends_with_all_that_it_started_and_keeps_what_was_judged(course, how):
+    (course / bank.FOLDER / "01-small" / "add-up.md").write_text(
+        f"{VARIANTS}\n## right: after a long sleep\n\n```python\nimport time\n\ntime.sleep(500)\ntotal = 6\n```\n"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # sockets want a short path
+        process = subprocess.Popen(
+            [sys.executable, "-m", "autograder", "bank", "1"],
+            cwd=course,
+            env=os.environ | {"TMPDIR": temporary},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        kept = course / ".autograder" / "bank" / "01-small.jsonl"
+        for _ in range(2400):
+            if kept.exists() and len(kept.read_text().splitlines()) >= len(read_variants(course, "01-small")) - 1:
+                break
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.05)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(how)
+        said, _ = process.communicate(timeout=120)  # the answer would sleep for longer
+        _, alive = psutil.wait_procs(started, timeout=60)
+        left = list(Path(temporary).iterdir())
+    assert process.returncode == 130 and "Go on with the same command" in said and "Traceback" not in said
+    assert started and not alive and not left
 
 
 @pytest.mark.slow

@@ -167,15 +167,7 @@ def test_on_a_terminal_a_bar_says_what_is_done_failed_and_left(monkeypatch):
     assert "2 done, 1 failed, 1 left; time left:" in said
 
 
-@pytest.fixture
-def ctrl_c():
-    """What Ctrl-C does in these tests, also where they were started in the background, where it does nothing."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
-
-
-def test_stopping_says_what_is_done_and_how_to_go_on_and_ends_with_130(tmp_path, run, monkeypatch, ctrl_c):
+def test_stopping_says_what_is_done_and_how_to_go_on_and_ends_with_130(tmp_path, run, monkeypatch):
     episode = make_class(tmp_path / "course", {"ada": "total = 6", "bob": "total = 7", "cyd": "total = 8"})
     pool = QuickPool(tmp_path / "executed", jobs=1)
     work = pool.work
@@ -195,7 +187,7 @@ def test_stopping_says_what_is_done_and_how_to_go_on_and_ends_with_130(tmp_path,
     monkeypatch.setattr("autograder.executors.LazyPool.get", lambda self, images, digest: again)
     code, said, _ = run(episode.root, "grade", "1", "--no-sandbox")
     assert code == 0 and again.runs() == ["ada", "bob", "cyd"]
-    assert signal.getsignal(signal.SIGINT) is ctrl_c
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_module_is_the_command_too(tmp_path):
