@@ -145,12 +145,12 @@ def companions(episode: Episode) -> dict[Path, bytes]:
 
 
 def secret_mark(content: bytes) -> str | None:
-    """A mark of something that students must not see, in a file that is text."""
+    """A mark of something that students must not see, in a file of any kind."""
     try:
-        text = content.decode()
+        text, marks = content.decode(), SECRET_MARKS
     except UnicodeDecodeError:  # a picture holds any three bytes by chance
-        return None
-    return next((mark for mark in SECRET_MARKS if mark in text), None)
+        text, marks = content.decode("latin-1"), tuple(mark for mark in SECRET_MARKS if len(mark) > 3)
+    return next((mark for mark in marks if mark in text), None)
 
 
 def _own_files(folder: Path) -> list[Path]:

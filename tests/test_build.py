@@ -185,6 +185,11 @@ def test_a_file_beside_the_text_that_would_give_the_solution_away_is_refused(cou
         with pytest.raises(CourseError, match=f"course/01-small/{name} holds"):
             build(episode)
         stray.unlink()
+    stray = episode.text.parent / "notes.txt"
+    stray.write_bytes("### BEGIN SOLUTION, für später".encode("latin-1"))
+    with pytest.raises(CourseError, match=r"notes\.txt holds 'BEGIN SOLUTION'"):
+        build(episode)
+    stray.unlink()
     (episode.text.parent / "01-small.ipynb").write_text("{}")
     with pytest.raises(CourseError, match="has the name of a notebook that is made"):
         check(episode)
