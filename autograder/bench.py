@@ -47,7 +47,7 @@ from autograder.course import CONFIG_NAME, Episode, environment_first, find_epis
 from autograder.demo import Sample, fill_in, find_images, make_scratch, read_samples
 from autograder.sandbox import DETERMINISTIC
 from autograder.starter import STARTER_LINE
-from autograder.whole import write_text_whole
+from autograder.whole import write_json_whole
 
 #: nbgrader as it comes, but for the time that a cell may take: its 30 s are too short for a training on a busy machine.
 PLAIN_CONFIG = """\
@@ -630,7 +630,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(table)
     target = options.to or (None if options.skip else root / "bench" / "latest.json")
     if target is not None:
-        write_text_whole(target, json.dumps(data, indent=2) + "\n")
+        write_json_whole(target, data)
         console.print(f"Written: {target}")
 
 

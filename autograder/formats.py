@@ -13,7 +13,6 @@ A file that Canvas or Moodle made is never written to: its lines are copied, wit
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from autograder.grade import Mark, read_class_marks
 from autograder.gradebook import marks_url, open_gradebook
 from autograder.late import settle
 from autograder.roster import Person, Roster, people_of, plain, read_table
-from autograder.whole import write_csv_whole, write_text_whole
+from autograder.whole import write_csv_whole, write_json_whole
 
 Format = Literal["canvas", "moodle", "gradescope"]
 CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
@@ -212,7 +211,7 @@ def _gradescope(
         found = {"score": one.score, "tests": tests, "visibility": "visible", "stdout_visibility": "hidden"}
         if one.penalty:
             found["output"] = f"{one.penalty:g} points were taken off for handing in late."
-        write_text_whole(path, json.dumps(found, indent=2) + "\n")
+        write_json_whole(path, found)
         paths.append(path)
     return paths, []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import secrets
 import stat
@@ -48,6 +49,11 @@ def write_whole(path: Path, content: bytes, *, private: bool = True) -> Path:
 def write_text_whole(path: Path, text: str) -> Path:
     """Write a text for everybody to read, whole or not at all; line ends stay as they are."""
     return write_whole(path, text.encode(), private=False)
+
+
+def write_json_whole(path: Path, found: object) -> Path:
+    """Write what JSON can hold, indented, whole or not at all."""
+    return write_text_whole(path, json.dumps(found, indent=2) + "\n")
 
 
 def write_csv_whole(path: Path, rows: Iterable[Iterable[object]]) -> Path:

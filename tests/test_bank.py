@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
+from processes import tree, wait_for
 from small_course import SMALL_EPISODE
 from typer.testing import CliRunner
 
@@ -126,6 +126,7 @@ def test_stopped_while_an_answer_runs_it_ends_with_all_that_it_started_and_keeps
     (course / bank.FOLDER / "01-small" / "add-up.md").write_text(
         f"{VARIANTS}\n## right: after a long sleep\n\n```python\nimport time\n\ntime.sleep(500)\ntotal = 6\n```\n"
     )
+    judged = len(read_variants(course, "01-small")) - 1
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # sockets want a short path
         process = subprocess.Popen(
             [sys.executable, "-m", "autograder", "bank", "1"],
@@ -136,18 +137,15 @@ def test_stopped_while_an_answer_runs_it_ends_with_all_that_it_started_and_keeps
             text=True,
         )
         kept = course / ".autograder" / "bank" / "01-small.jsonl"
-        for _ in range(2400):
-            if kept.exists() and len(kept.read_text().splitlines()) >= len(read_variants(course, "01-small")) - 1:
-                break
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.05)
-        started = psutil.Process(process.pid).children(recursive=True)
+        wait_for(lambda: kept.exists() and len(kept.read_text().splitlines()) >= judged, process)
+        started = tree(process)
         process.send_signal(how)
         said, _ = process.communicate(timeout=120)  # the answer would sleep for longer
         _, alive = psutil.wait_procs(started, timeout=60)
         left = list(Path(temporary).iterdir())
     assert process.returncode == 130 and "Go on with the same command" in said and "Traceback" not in said
     assert started and not alive and not left
+    assert len([json.loads(line) for line in kept.read_text().splitlines()]) >= judged
 
 
 @pytest.mark.slow

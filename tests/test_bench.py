@@ -14,6 +14,7 @@ from autograder import bench
 from autograder.bench import Measured, Run, as_graded, make_class, record, reseeded, solved, tables, timed
 from autograder.build import read_notebook
 from autograder.course import find_episode
+from autograder.whole import write_json_whole
 
 HOLD = "import time; held = bytearray(200 * 2**20); time.sleep(1.2)"
 BURN = "import time\nwhile time.process_time() < 0.6: pass"
@@ -121,11 +122,13 @@ def test_ratio_of_a_way_that_was_left_out_is_not_made_up() -> None:
     assert "nbgrader_over_two_jobs" not in found.ratios() and "two_jobs_over_floor" in found.ratios()
 
 
-def test_file_holds_what_the_table_shows() -> None:
+def test_file_holds_what_the_table_shows(tmp_path: Path) -> None:
     data = record(measured(), bench.machine())
-    again = json.loads(json.dumps(data))
+    write_json_whole(tmp_path / "bench" / "latest.json", data)
+    again = json.loads((tmp_path / "bench" / "latest.json").read_text())
     assert again == data and {"ratios", "peak_memory_bytes", "phases_seconds", "machine", "versions"} <= set(again)
     assert set(again["ratios"]) == set(bench.TARGETS)
+    assert [path.name for path in (tmp_path / "bench").iterdir()] == ["latest.json"]
     assert [table.row_count for table in tables(data)] == [5, 6, 1]
 
 

@@ -10,11 +10,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from processes import tree, wait_for
 from quick_class import ANSWERS, QuickPool, hand_in, make_class
 
 from autograder.course import Episode, find_episode
@@ -183,19 +183,6 @@ def events(root: Path, kind: str) -> list[dict]:
     log = root / "logs" / "autograder.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return [line for line in lines if line["kind"] == kind]
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    for _ in range(2400):
-        if condition():
-            return
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
-    raise AssertionError("nothing was graded in two minutes")
-
-
-def tree(process: subprocess.Popen) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
 
 
 def long_class(template: Path, root: Path) -> Episode:
