@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import subprocess
 import sys
 
@@ -20,8 +22,15 @@ for name in helpers.__all__:
     assert getattr(helpers, name) is not None
 import tensorflow as tf
 assert tf.__spec__.loader.get_source("tensorflow"), "tensorflow has lost its loader"
+import gc
+assert gc.isenabled(), "the garbage collector stayed off"
 tf.constant(1) + 1
 helpers.create_model_intro()
+"""
+FASTER = """
+import helpers
+from tensorflow.python.util import _pywrap_util_port
+raise SystemExit(0 if _pywrap_util_port.IsMklEnabled() else 3)
 """
 
 
@@ -34,6 +43,16 @@ def test_importing_helpers_loads_no_tensorflow_and_prints_nothing_even_once_it_d
     done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the routines are for x86-64 processors")
+@pytest.mark.parametrize(("asked", "code"), [(None, 0), ("0", 3)], ids=["nothing asked for", "switched off"])
+def test_a_notebook_trains_with_the_faster_routines_unless_they_are_switched_off_as_in_grading(asked, code):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    if asked is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = asked
+    done = subprocess.run([sys.executable, "-c", FASTER], env=environment, timeout=300, check=False)
+    assert done.returncode == code
 
 
 def test_an_import_that_fails_still_shows_what_it_wrote(tmp_path):
