@@ -7,7 +7,6 @@ its own settings are read. To a beginner they look like errors. The only place t
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -41,20 +40,8 @@ def hushed_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Stop looking for reference cycles: an import makes a million objects that stay, and each look costs time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 class _HushedLoader(importlib.abc.Loader):
-    """Runs another loader with the error stream held back, and without the garbage collector."""
+    """Runs another loader with the error stream held back."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader
@@ -67,7 +54,7 @@ class _HushedLoader(importlib.abc.Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        with hushed_stderr(), _without_collector():
+        with hushed_stderr():
             self._loader.exec_module(module)
 
 

@@ -22,8 +22,6 @@ for name in helpers.__all__:
     assert getattr(helpers, name) is not None
 import tensorflow as tf
 assert tf.__spec__.loader.get_source("tensorflow"), "tensorflow has lost its loader"
-import gc
-assert gc.isenabled(), "the garbage collector stayed off"
 tf.constant(1) + 1
 helpers.create_model_intro()
 """
