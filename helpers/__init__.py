@@ -6,6 +6,7 @@ TensorFlow, and TensorFlow's start-up messages about missing graphics cards stay
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import platform
@@ -113,6 +114,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # with which a training step of the lesson's networks takes twice as long.
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Importing TensorFlow and tracing a network make millions of objects that stay. Python's collector looks at them again
+# after every few hundred new ones, which is a seventh of the import's time.
+gc.set_threshold(100_000, *gc.get_threshold()[1:])
 quiet.hush_import("tensorflow")
 # Advice on speed, in red, that a lesson with several small models can't follow.
 quiet.hush_log("tensorflow", "triggered tf.function retracing")
