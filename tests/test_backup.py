@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -199,6 +200,18 @@ def test_a_damaged_archive_changes_nothing(archive, copy, tmp_path, where):
     with pytest.raises(CourseError, match=r"damaged|broken off|refused|no backup"):
         restore(copy, tmp_path / "damaged.tar.gz", force=True)
     assert files(copy) == before and not list(copy.glob(".restore-*"))
+
+
+def test_damage_to_what_the_manifest_does_not_name_is_found_too(archive, copy, tmp_path):
+    """A file's time, of which only the sum of all bytes at the archive's end knows."""
+    data = gzip.compress(gzip.decompress(archive.read_bytes()), compresslevel=0)
+    start = data.index(b" mtime=") + len(b" mtime=")
+    later = bytes([data[start] ^ 1])
+    (tmp_path / "damaged.tar.gz").write_bytes(data[:start] + later + data[start + 1 :])
+    before = files(copy)
+    with pytest.raises(CourseError, match="damaged"):
+        restore(copy, tmp_path / "damaged.tar.gz", force=True)
+    assert files(copy) == before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
