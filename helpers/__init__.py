@@ -13,7 +13,7 @@ import platform
 import warnings
 from typing import TYPE_CHECKING
 
-from helpers import quiet
+from helpers import quiet, tracing
 
 if TYPE_CHECKING:
     from helpers import blanks, checks, data, diagrams, hints, leaks, memory, models, pictures, plots, sealed
@@ -117,6 +117,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 # Importing TensorFlow and tracing a network make millions of objects that stay. Python's collector looks at them again
 # after every few hundred new ones, which is a seventh of the import's time.
 gc.set_threshold(100_000, *gc.get_threshold()[1:])
+tracing.trace_once()
 quiet.hush_import("tensorflow")
 # Advice on speed, in red, that a lesson with several small models can't follow.
 quiet.hush_log("tensorflow", "triggered tf.function retracing")

@@ -54,6 +54,45 @@ def test_a_notebook_trains_with_the_faster_routines_unless_they_are_switched_off
     assert done.returncode == code
 
 
+def trained(model) -> tuple[int, list[np.ndarray]]:
+    """How often the step of a training was traced, and the weights that came out."""
+    import keras
+
+    traces = []
+
+    def loss(labels, shares):
+        traces.append(1)  # a graph runs without this line, only writing it down runs it
+        return keras.losses.sparse_categorical_crossentropy(labels, shares)
+
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    images = np.random.default_rng(5).random((8, 6, 6, 1), dtype="float32")
+    model.fit(images, np.arange(8) % 3, batch_size=4, epochs=2, verbose=0)
+    return len(traces), model.get_weights()
+
+
+def test_a_training_is_traced_once_and_comes_out_as_it_does_without(monkeypatch):
+    import keras
+
+    def small():
+        keras.utils.set_random_seed(8)
+        return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+
+    once, weights = trained(small())
+    monkeypatch.setattr(keras.Model, "make_train_function", keras.Model.make_train_function.__wrapped__)
+    twice, as_before = trained(small())
+    assert (once, twice) == (1, 2)
+    assert all(np.array_equal(one, other) for one, other in zip(weights, as_before, strict=True))
+
+
+def test_a_model_that_makes_its_weights_in_its_first_step_trains_all_of_them():
+    import keras
+
+    late = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    trained(late)
+    assert len(late.trainable_variables) == 2
+    assert len(late.optimizer.variables) == 2 + 2 * 2  # its counter and rate, and two of Adam's own to each
+
+
 def test_an_import_that_fails_still_shows_what_it_wrote(tmp_path):
     (tmp_path / "broken_library.py").write_text(
         "import os\nos.write(2, b'a library speaks up\\n')\nraise ImportError('no such thing')\n"
