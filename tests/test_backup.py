@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -191,11 +192,20 @@ def test_a_gradebook_in_another_database_is_said_with_the_tool_that_keeps_it(cop
         assert "gradebook.db" not in found.getnames()
 
 
+def damaged(data: bytes, place: int) -> bytes:
+    """The archive with another byte at `place`, or at the next one that matters: a few say the same either way."""
+    other = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+    try:
+        harmless = gzip.decompress(other) == gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        harmless = False
+    return damaged(data, place + 1) if harmless else other
+
+
 @pytest.mark.parametrize("where", [0.001, 0.3, 0.6, 0.99])
 def test_a_damaged_archive_changes_nothing(archive, copy, tmp_path, where):
-    data = bytearray(archive.read_bytes())
-    data[int(where * len(data))] ^= 0xFF
-    (tmp_path / "damaged.tar.gz").write_bytes(data)
+    data = archive.read_bytes()
+    (tmp_path / "damaged.tar.gz").write_bytes(damaged(data, int(where * len(data))))
     before = files(copy)
     with pytest.raises(CourseError, match=r"damaged|broken off|refused|no backup"):
         restore(copy, tmp_path / "damaged.tar.gz", force=True)
