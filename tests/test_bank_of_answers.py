@@ -25,7 +25,7 @@ NAMES = [episode.name for episode in episodes(REPOSITORY)][::-1]
 #: So many answers to an exercise there have to be.
 RIGHT, WRONG = 3, 5
 #: So many of them are judged anew, beside the model solution and the exercise as it was released.
-SAMPLE = {"right": 1, "wrong": 3}
+SAMPLE = {"right": 1, "wrong": 2}
 #: The share of an episode's checks that some wrong answer has to need; `docs/fidelity.md` lists the others.
 NEEDED = 0.95
 
