@@ -5,18 +5,29 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    """Wait until something has happened, for two minutes at most; not if the process has ended."""
-    for _ in range(2400):
-        if condition():
-            return
-        assert process.poll() is None, process.stdout.read()
+def wait_until(holds: Callable[[], Any], what: str, process: subprocess.Popen | None = None) -> Any:
+    """Wait until something holds, however slow the machine is; not if the process it depends on has ended.
+
+    Args:
+        holds: Looked at again and again.
+        what: What is waited for, in words that go on from 'before'.
+        process: What has to run until then; None if nothing has to.
+
+    Returns:
+        What `holds` returned in the end.
+    """
+    end = time.monotonic() + 300
+    while not (found := holds()):
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended before {what}: {process.stdout and process.stdout.read()}")
+        assert time.monotonic() < end, f"five minutes went by before {what}"
         time.sleep(0.05)
-    raise AssertionError("it did not happen in two minutes")
+    return found
 
 
 def tree(process: subprocess.Popen) -> list[psutil.Process]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import tree, wait_for
+from processes import tree, wait_until
 from small_course import SMALL_EPISODE
 from typer.testing import CliRunner
 
@@ -137,7 +137,7 @@ def test_stopped_while_an_answer_runs_it_ends_with_all_that_it_started_and_keeps
             text=True,
         )
         kept = course / ".autograder" / "bank" / "01-small.jsonl"
-        wait_for(lambda: kept.exists() and len(kept.read_text().splitlines()) >= judged, process)
+        wait_until(lambda: kept.exists() and len(kept.read_text().splitlines()) >= judged, "answers were kept", process)
         started = tree(process)
         process.send_signal(how)
         said, _ = process.communicate(timeout=120)  # the answer would sleep for longer

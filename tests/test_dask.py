@@ -10,15 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from processes import wait_until
 
 from autograder.course import find_episode
 
@@ -32,7 +32,6 @@ EPISODE = """\
 
 ```python
 import os
-import time
 from pathlib import Path
 
 images = sorted(path.name for path in Path(os.environ["CNN_COURSE_DATA"]).rglob("*.png"))
@@ -62,14 +61,6 @@ assert (number, held_out) == (15, ["held out"] * 5), f"expected another number t
 ANSWERS = ["number = len(images)", "number = 14", "number = ...", "raise ValueError", "number = 7 + 8"]
 STUDENTS = {f"student-{number:02}": ANSWERS[number % len(ANSWERS)] for number in range(12)}
 CLASSES = ("airplane", "bird", "cat", "dog", "truck")
-
-
-def wait_until(holds: Callable[[], Any], what: str, alive: Callable[[], bool] = lambda: True) -> Any:
-    """Wait for something that will happen, however slow the machine is; not if it no longer can."""
-    while not (found := holds()):
-        assert alive(), f"it ended before {what}"
-        time.sleep(0.05)
-    return found
 
 
 def make_course(repository: Path, root: Path) -> Path:
@@ -123,7 +114,7 @@ class Cluster:
     def start(self) -> None:
         file = self.folder / "scheduler.json"
         self.dask("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        wait_until(file.exists, "the scheduler listens", lambda: self.processes[0].poll() is None)
+        wait_until(file.exists, "the scheduler listened", self.processes[0])
         self.address = json.loads(file.read_text())["address"].removeprefix("tcp://")
         hide = ("bwrap", "--dev-bind", "/", "/", "--tmpfs", str(self.hidden))
         for name in ("first", "second"):
@@ -196,7 +187,7 @@ def graded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 results = list((root / ".autograder" / "results").rglob("*.json"))
                 return bool(results) and bool(client.processing().get(names["first"]))
 
-            wait_until(first_worker_is_at_work, "a worker could be killed", lambda: grader.poll() is None)
+            wait_until(first_worker_is_at_work, "a worker could be killed", grader)
             killed = pids[names["first"]]
             os.kill(killed, signal.SIGKILL)
             said, _ = grader.communicate()

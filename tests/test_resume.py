@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import tree, wait_for
+from processes import tree, wait_until
 from quick_class import ANSWERS, QuickPool, hand_in, make_class
 
 from autograder.course import Episode, find_episode
@@ -204,7 +204,7 @@ def scores(episode: Episode) -> dict[str, float | None]:
 def test_stopped_in_the_middle_no_kernel_stays_and_the_same_command_goes_on(template, tmp_path, how):
     episode = long_class(template, tmp_path / "course")
     process = start(episode.root)
-    wait_for(lambda: events(episode.root, "graded"), process)
+    wait_until(lambda: events(episode.root, "graded"), "somebody was graded", process)
     kernels = tree(process)
     assert kernels
     process.send_signal(signal.SIGKILL if how == "kill -9" else signal.SIGINT)
@@ -231,7 +231,7 @@ def test_stopped_in_the_middle_no_kernel_stays_and_the_same_command_goes_on(temp
 def test_kernels_that_are_killed_in_the_middle_cost_no_points(template, tmp_path):
     episode = long_class(template, tmp_path / "course")
     process = start(episode.root)
-    wait_for(lambda: events(episode.root, "graded"), process)
+    wait_until(lambda: events(episode.root, "graded"), "somebody was graded", process)
     for child in tree(process):
         if child.is_running():
             os.kill(child.pid, signal.SIGKILL)
