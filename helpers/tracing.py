@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
+from typing import Any
 
 import wrapt
 
@@ -24,11 +25,11 @@ def build_optimizers_early(keras: ModuleType) -> None:
     make = keras.Model.make_train_function
 
     @functools.wraps(make)
-    def make_train_function(self: object, *args: object, **options: object) -> object:
+    def make_train_function(self: Any, *args: Any, **options: Any) -> Any:
         optimizer = getattr(self, "optimizer", None)
         # Only models that know their inputs have all their variables by now.
-        if optimizer is not None and not optimizer.built and getattr(self, "inputs", None):
-            optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+        if optimizer is not None and not optimizer.built and self.built and getattr(self, "inputs", None):
+            optimizer.build(self.trainable_variables)
         return make(self, *args, **options)
 
     keras.Model.make_train_function = make_train_function
