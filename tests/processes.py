@@ -10,22 +10,25 @@ from typing import Any
 import psutil
 
 
-def wait_until(holds: Callable[[], Any], what: str, process: subprocess.Popen | None = None) -> Any:
-    """Wait until something holds, however slow the machine is; not if the process it depends on has ended.
+def wait_until(
+    holds: Callable[[], Any], what: str, process: subprocess.Popen | None = None, *, seconds: float = 120
+) -> Any:
+    """Wait until something holds; not if the process it depends on has ended.
 
     Args:
         holds: Looked at again and again.
         what: What is waited for, in words that go on from 'before'.
         process: What has to run until then; None if nothing has to.
+        seconds: For so long at most.
 
     Returns:
         What `holds` returned in the end.
     """
-    end = time.monotonic() + 300
+    end = time.monotonic() + seconds
     while not (found := holds()):
         if process is not None and process.poll() is not None:
             raise AssertionError(f"it ended before {what}: {process.stdout and process.stdout.read()}")
-        assert time.monotonic() < end, f"five minutes went by before {what}"
+        assert time.monotonic() < end, f"{seconds} s went by before {what}"
         time.sleep(0.05)
     return found
 

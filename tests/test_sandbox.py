@@ -249,7 +249,7 @@ def test_an_ordinary_user_can_make_the_same_sandbox_and_runs_a_notebook_in_it(re
 def test_what_uses_too_much_is_killed_and_the_reason_is_kept(code, reason, limits):
     policy = Sandbox(limits=Limits(**{**vars(SMALL), **limits}))
     with SandboxProcess(policy, [*PYTHON, code]) as process:
-        wait_until(lambda: process.poll() is not None, "it was killed")
+        wait_until(lambda: process.poll() is not None, "it was killed", seconds=20)
         assert process.reason == reason
 
 
@@ -267,12 +267,12 @@ def test_closing_ends_daemons_that_hide(tmp_path, isolated):
     )
     policy = Sandbox(limits=SMALL, isolated=isolated, scratch=tmp_path)
     with SandboxProcess(policy, [*PYTHON, code]) as process:
-        wait_until(lambda: len(process.members()) >= 2, "the daemon ran")
+        wait_until(lambda: len(process.members()) >= 2, "the daemon ran", seconds=20)
         time.sleep(0.3)
         members = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _has(p, process._mark)]
         members = members or process.members()
     assert len(members) >= 2
-    wait_until(lambda: not [pid for pid in members if Path(f"/proc/{pid}").exists()], "all had ended")
+    wait_until(lambda: not [pid for pid in members if Path(f"/proc/{pid}").exists()], "all had ended", seconds=5)
 
 
 def _has(entry: Path, mark: str) -> bool:
@@ -298,7 +298,7 @@ def test_the_sandbox_dies_with_the_grader(tmp_path):
     grader.wait()
     grader.stdout.close()
     assert members
-    wait_until(lambda: not [pid for pid in members if _runs(pid)], "all had ended")
+    wait_until(lambda: not [pid for pid in members if _runs(pid)], "all had ended", seconds=10)
 
 
 def _runs(pid: str) -> bool:
@@ -312,7 +312,7 @@ def _runs(pid: str) -> bool:
 def test_an_interrupt_reaches_the_program_inside():
     code = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(7)"
     with SandboxProcess(Sandbox(limits=SMALL), [*PYTHON, code]) as process:
-        wait_until(lambda: process.usage().cpu_seconds > 0 and process.members(), "it ran")
+        wait_until(lambda: process.usage().cpu_seconds > 0 and process.members(), "it ran", seconds=20)
         time.sleep(0.5)
         process.interrupt()
         assert process.wait(10) == 7
