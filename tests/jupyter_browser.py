@@ -155,8 +155,18 @@ class NotebookPage:
         )
 
     def output(self, grade_id: str) -> str:
-        """What stands below a cell."""
-        return self.cell(grade_id).locator(".jp-Cell-outputArea").inner_text()
+        """What stands below a cell, once all of it is drawn."""
+        cell = self.cell(grade_id)
+        self._wait(
+            """(nb, id) => {
+                const there = nb.content.widgets.find(one => one.model.getMetadata('nbgrader')?.grade_id === id);
+                const drawn = [...there.node.querySelectorAll('.jp-OutputArea-output')].filter(
+                    output => output.hasChildNodes());
+                return drawn.length >= (there.model.outputs?.length ?? 0);
+            }""",
+            grade_id,
+        )
+        return cell.locator(".jp-Cell-outputArea").inner_text()
 
     def menu(self, menu: str, entry: str) -> None:
         """Choose from the menu above."""
