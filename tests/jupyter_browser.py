@@ -159,10 +159,9 @@ class NotebookPage:
         cell = self.cell(grade_id)
         self._wait(
             """(nb, id) => {
-                const there = nb.content.widgets.find(one => one.model.getMetadata('nbgrader')?.grade_id === id);
-                const drawn = [...there.node.querySelectorAll('.jp-OutputArea-output')].filter(
-                    output => output.hasChildNodes());
-                return drawn.length >= (there.model.outputs?.length ?? 0);
+                const marked = nb.content.widgets.find(one => one.node.dataset.test === id);  // by `cell`
+                const drawn = marked.node.querySelectorAll('.jp-OutputArea-output:not(:empty)');
+                return drawn.length >= (marked.model.outputs?.length ?? 0);
             }""",
             grade_id,
         )

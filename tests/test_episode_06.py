@@ -62,7 +62,7 @@ def test_the_rubric_adds_up(notebooks):
 
 
 def test_the_release_holds_no_answers_and_no_hidden_tests(notebooks):
-    answers = ("Dropout(dropout_rate)", "run_trial(filters, dropout_rate, learning_rate)\n", "for filters in [32, 64]")
+    answers = ("Dropout(dropout_rate)", "run_trial(filters, dropout_rate, learning_rate)\n", "[32, 64]")
     assert_release_is_clean(notebooks[1], "above_chance", "reloads(", *answers)
 
 
